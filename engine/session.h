@@ -1,0 +1,75 @@
+// One mutable timeline of tokens and the state the model keeps of it.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <span>
+#include <stop_token>
+
+#include "engine/engine.h"
+
+namespace fathom::engine {
+
+// What a prefill did. `reused + prefilled` is less than the prompt when it was stopped.
+struct Prefill {
+  int reused = 0;     // tokens whose state was there
+  int prefilled = 0;  // tokens computed
+  double seconds = 0;
+};
+
+// Called at least every 0.5 s of a prefill with tokens computed so far and tokens to compute.
+using PrefillProgress = std::function<void(int done, int total)>;
+
+// The bits of every result depend on the tokens alone: not on chunks, threads, truncation, forks
+// or restoring (within one kernel set). Used by one thread at a time.
+class Session {
+ public:
+  explicit Session(std::shared_ptr<const Engine> engine);
+  ~Session();
+  Session(Session&&) noexcept;
+  Session& operator=(Session&&) noexcept;
+
+  // Makes `prompt` the timeline: keeps the longest common prefix and computes the rest. Afterwards
+  // logits() are those of the last token. A stop leaves the tokens computed so far.
+  // Throws Error if memory for the context cannot be had.
+  Prefill sync(std::span<const Token> prompt, const PrefillProgress& progress,
+               std::stop_token stop);
+
+  // Appends one token (decode). Returns logits [vocab_size], valid until the next call.
+  std::span<const float> append(Token token);
+
+  // Appends tokens and hands out the logits of each: visit(position, logits [vocab_size]).
+  void extend(std::span<const Token> tokens,
+              const std::function<void(int position, std::span<const float> logits)>& visit);
+
+  // Forgets all tokens from position `tokens` on. May recompute up to 128 + the sliding window.
+  void truncate(int tokens);
+
+  std::span<const Token> tokens() const noexcept;
+  std::span<const float> logits() const noexcept;  // of the last token; empty when there is none
+
+  // A second timeline that begins with this one's tokens.
+  Session fork() const;
+
+  // Writes the whole state; restore() needs an engine with the same fingerprint and throws Error
+  // on any other file, also a truncated or altered one.
+  void save(const std::filesystem::path& file) const;
+  static Session restore(std::shared_ptr<const Engine> engine, const std::filesystem::path& file);
+
+  // Logits of the MTP block at positions of this timeline: visit(position, logits). Pairs the
+  // trunk streams of position p with the token at p + 1. Needs record_streams() before feeding.
+  void record_streams(bool on);
+  void mtp(std::span<const int> positions,
+           const std::function<void(int position, std::span<const float> logits)>& visit);
+
+  std::int64_t bytes() const noexcept;  // memory that this session's state takes now
+
+ private:
+  struct State;
+  explicit Session(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace fathom::engine

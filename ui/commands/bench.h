@@ -1,0 +1,24 @@
+// `fathom bench`: tokens per second of prefill and decode, in the manner of llama-bench.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "ui/commands/run.h"
+
+namespace fathom::ui {
+
+struct BenchOptions {
+  ModelOptions model;
+  std::vector<int> prefill_tokens = {512};  // -p
+  std::vector<int> decode_tokens = {64};    // -n
+  std::vector<int> depths = {0};            // -d
+  int rounds = 3;                           // -r
+  std::string rounding = "official";        // cache rounding: exact, f16, official
+  std::string activations = "native";
+  bool json = false;
+};
+
+int bench(const BenchOptions& options);
+
+}  // namespace fathom::ui

@@ -1,0 +1,296 @@
+// The program: reads flags, hands them to the command that was named, and turns failures into
+// exit codes.
+#include <cstdio>
+#include <exception>
+#include <functional>
+#include <string>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include "engine/error.h"
+#include "sandbox/error.h"
+#include "ui/commands/bench.h"
+#include "ui/commands/conversation.h"
+#include "ui/commands/debug.h"
+#include "ui/commands/model.h"
+#include "ui/commands/run.h"
+#include "ui/commands/sandbox.h"
+#include "ui/commands/serve.h"
+#include "ui/commands/tool.h"
+#include "ui/version.h"
+
+namespace {
+
+namespace ui = fathom::ui;
+
+constexpr int kExitFailure = 1;
+constexpr int kExitUsage = 2;
+constexpr int kExitNoSandbox = 8;
+constexpr int kExitNoEngine = 9;
+
+// The command that was named on the command line; set by the callback of its subcommand.
+using Chosen = std::function<int()>;
+
+void add_model_flags(CLI::App& app, ui::ModelOptions& model) {
+  app.add_option(
+      "-m,--model", model.path,
+      "GGUF file or Hugging Face folder (default: FATHOM_MODEL, else the embedded model)");
+  app.add_option("--kernels", model.kernels, "reference, avx2, avx512 or auto")
+      ->envname("FATHOM_KERNELS");
+  app.add_option("--threads", model.threads, "0: one per core");
+}
+
+void add_run(CLI::App& program, ui::RunOptions& run, Chosen& chosen) {
+  CLI::App& app = *program.add_subcommand("run", "Do one task here and end with its result");
+  app.alias("exec");
+  app.add_option("prompt", run.prompt, "The task; - reads it from standard input");
+  add_model_flags(app, run.model);
+  app.add_option("-C,--cd", run.workspace, "Workspace (default: this directory)");
+  app.add_option("--add-dir", run.writable_folders, "Further writable folder");
+  app.add_flag("-c,--continue", run.continue_latest, "Go on with the latest conversation here");
+  app.add_option("-r,--resume", run.resume, "Go on with this conversation (id or its beginning)");
+  app.add_option("--mode", run.mode, "auto chooses per step whether to think")
+      ->check(CLI::IsMember({"auto", "fast", "think"}));
+  app.add_option("--think-budget", run.think_budget, "Thinking tokens per step, 0: no limit");
+  app.add_option("--max-steps", run.steps_max, "0: no limit");
+  app.add_option("--max-tokens", run.tokens_max, "Sampled tokens in all, 0: no limit");
+  app.add_option("--max-seconds", run.seconds_max, "0: no limit");
+  app.add_option("--seed", run.seed, "Makes sampling repeatable");
+  app.add_option("--temperature", run.temperature, "0: always the likeliest token");
+  app.add_option("--verify", run.verify,
+                 "Command that must succeed after the answer (else exit 3)");
+  app.add_option("--sandbox", run.sandbox, "What commands may do")
+      ->check(CLI::IsMember({"read-only", "workspace", "off"}));
+  app.add_option("--network", run.network, "off is what this version offers")
+      ->check(CLI::IsMember({"off"}));
+  app.add_option("--tools", run.tools, "Only these tools")->delimiter(',');
+  app.add_flag("--no-tools", run.no_tools, "Answer without tools");
+  app.add_option("--system", run.system, "Replaces the system text");
+  app.add_option("--append-system", run.append_system, "Follows the system text");
+  app.add_flag("--bare", run.bare, "Do not read AGENTS.md");
+  app.add_option("--output-format", run.output_format, "What standard output carries")
+      ->check(CLI::IsMember({"text", "json", "stream-json"}));
+  app.add_flag_callback(
+      "--json", [&run] { run.output_format = "stream-json"; },
+      "Same as --output-format stream-json");
+  app.add_flag("--include-deltas", run.include_deltas, "stream-json: also text as it grows");
+  app.add_option("--trajectory", run.trajectory, "Also write the event stream to this file");
+  app.add_option("--store", run.store, "Database of conversations");
+  app.add_flag("--ephemeral", run.ephemeral, "Keep nothing");
+  app.add_flag("--no-color", run.no_color, "Plain text (also: NO_COLOR)");
+  app.add_flag("-q,--quiet", run.quiet, "Only the answer");
+  app.add_flag("-v,--verbose", run.verbose, "Also the output of calls that succeed");
+  app.callback([&] { chosen = [&run] { return ui::run(run); }; });
+}
+
+void add_serve(CLI::App& program, ui::ServeOptions& serve, Chosen& chosen) {
+  CLI::App& app = *program.add_subcommand("serve", "Serve the web page on loopback");
+  add_model_flags(app, serve.model);
+  app.add_option("-C,--cd", serve.workspace, "Workspace (default: this directory)");
+  app.add_option("--listen", serve.listen, "Address and port; port 0 takes a free one");
+  app.add_option("--host", serve.hosts, "Further name the page may be reached by");
+  app.add_option("--origin", serve.origins, "Further allowed origin");
+  app.add_option("--store", serve.store, "Database of conversations");
+  app.add_flag("--new-token", serve.new_token, "Replace the access token");
+  app.add_flag("--print-view-url", serve.print_view_url, "Also print a URL that may only watch");
+  app.add_flag("--insecure-plain-http", serve.insecure_plain_http,
+               "Allow --listen on an address that is not loopback");
+  app.add_option("--sandbox", serve.sandbox, "What commands may do")
+      ->check(CLI::IsMember({"read-only", "workspace", "off"}));
+  app.callback([&] { chosen = [&serve] { return ui::serve(serve); }; });
+}
+
+void add_conversation(CLI::App& program, ui::ConversationOptions& options, Chosen& chosen) {
+  CLI::App& app = *program.add_subcommand("conversation", "List, show and export conversations");
+  app.require_subcommand(1);
+  for (const char* action : {"list", "show", "export"}) {
+    CLI::App& sub = *app.add_subcommand(action);
+    if (std::string(action) != "list") {
+      sub.add_option("id", options.id, "Conversation, or a unique beginning of its id")->required();
+    }
+    sub.add_option("--store", options.store, "Database of conversations");
+    sub.add_flag("--json", options.json, "JSON lines");
+    sub.add_option("--limit", options.limit, "Rows at most");
+    sub.callback([&, action] {
+      options.action = action;
+      chosen = [&options] { return ui::conversation(options); };
+    });
+  }
+}
+
+void add_tool(CLI::App& program, ui::ToolOptions& tool, Chosen& chosen) {
+  CLI::App& app = *program.add_subcommand("tool", "Run one tool by hand");
+  app.add_option("name", tool.name, "Which tool; without it: lists them");
+  app.add_option("values", tool.values, "key=value, key=@FILE, or key=@- for standard input");
+  app.add_option("--arguments", tool.arguments, "All arguments as one JSON object");
+  app.add_option("-C,--workspace", tool.workspace, "Workspace (default: this directory)");
+  app.add_option("--sandbox", tool.sandbox, "What commands may do")
+      ->check(CLI::IsMember({"read-only", "workspace", "off"}));
+  app.add_flag("--schema", tool.schema, "Print the schema");
+  app.callback([&] { chosen = [&tool] { return ui::tool(tool); }; });
+}
+
+void add_model(CLI::App& program, ui::ModelFileOptions& options, Chosen& chosen) {
+  CLI::App& app = *program.add_subcommand("model", "Look at a model's files");
+  app.require_subcommand(1);
+  for (const char* action : {"info", "check"}) {
+    CLI::App& sub = *app.add_subcommand(action);
+    sub.add_option("path", options.path, "File or folder (default: the embedded model)");
+    sub.add_option("--context", options.context, "Tokens to plan memory for");
+    sub.add_flag("--json", options.json, "One JSON object");
+    sub.callback([&, action] {
+      options.action = action;
+      chosen = [&options] { return ui::model(options); };
+    });
+  }
+}
+
+void add_bench(CLI::App& program, ui::BenchOptions& bench, Chosen& chosen) {
+  CLI::App& app = *program.add_subcommand("bench", "Measure tokens per second");
+  add_model_flags(app, bench.model);
+  app.add_option("-p", bench.prefill_tokens, "Prefill of so many tokens")->delimiter(',');
+  app.add_option("-n", bench.decode_tokens, "Decode of so many tokens")->delimiter(',');
+  app.add_option("-d", bench.depths, "After so many tokens")->delimiter(',');
+  app.add_option("-r", bench.rounds, "Rounds; the median counts");
+  app.add_option("--kv", bench.rounding, "Cache rounding")
+      ->check(CLI::IsMember({"exact", "f16", "official"}));
+  app.add_option("--activations", bench.activations, "f32 or native")
+      ->check(CLI::IsMember({"f32", "native"}));
+  app.add_flag("--json", bench.json, "JSON lines");
+  app.callback([&] { chosen = [&bench] { return ui::bench(bench); }; });
+}
+
+void add_debug_logits(CLI::App& debug, ui::DebugLogitsOptions& options, Chosen& chosen) {
+  CLI::App& app = *debug.add_subcommand("logits", "Logits of given token ids");
+  add_model_flags(app, options.model);
+  app.add_option("--ids", options.ids, "File of decimal ids")->required();
+  app.add_option("--out", options.out, "Receives float32 rows")->required();
+  app.add_option("--positions", options.positions, "all, or a list such as 0,5,9");
+  app.add_option("--kv", options.rounding, "Cache rounding")
+      ->check(CLI::IsMember({"exact", "f16", "official"}));
+  app.add_option("--activations", options.activations, "f32 or native")
+      ->check(CLI::IsMember({"f32", "native"}));
+  app.add_option("--chunk", options.chunk, "Feed in chunks of so many tokens");
+  app.add_flag("--step", options.step, "Feed token by token");
+  app.add_option("--restore-at", options.restore_at, "Save, drop and restore after so many tokens");
+  app.add_option("--mtp", options.mtp, "auto, or the file of the MTP block");
+  app.add_option("--mtp-positions", options.mtp_positions, "Positions such as 0,5,9");
+  app.add_option("--mtp-out", options.mtp_out, "Receives float32 rows of the MTP block");
+  app.callback([&] { chosen = [&options] { return ui::debug_logits(options); }; });
+}
+
+void add_debug(CLI::App& program, ui::DebugLogitsOptions& logits, std::string& tokenizer,
+               Chosen& chosen) {
+  CLI::App& app = *program.add_subcommand("debug", "Logits, rendering, parsing, tokens by hand");
+  app.require_subcommand(1);
+  add_debug_logits(app, logits, chosen);
+  const auto add = [&](const char* name, const char* about, int (*command)(const std::string&)) {
+    CLI::App& sub = *app.add_subcommand(name, about);
+    sub.add_option("--tokenizer", tokenizer, "tokenizer.json, model folder or GGUF");
+    sub.callback([&chosen, &tokenizer, command] {
+      chosen = [&tokenizer, command] { return command(tokenizer); };
+    });
+  };
+  add("render", "Conversation to prompt (JSON lines)", ui::debug_render);
+  add("tokenize", "Text to ids (JSON lines)", ui::debug_tokenize);
+  add("detokenize", "Ids to text (JSON lines)", ui::debug_detokenize);
+  app.add_subcommand("parse", "Reply to calls (JSON lines)")->callback([&chosen] {
+    chosen = [] { return ui::debug_parse(); };
+  });
+}
+
+void add_sandbox_exec(CLI::App& sandbox, ui::SandboxOptions& options, Chosen& chosen) {
+  CLI::App& app = *sandbox.add_subcommand("exec", "Run a command in the sandbox");
+  app.alias("run");
+  app.add_option("command", options.command, "The command, after --")->required();
+  app.add_option("--workspace", options.workspace, "Writable folder (default: this directory)");
+  app.add_option("--profile", options.profile, "What the command may write")
+      ->check(CLI::IsMember({"read-only", "workspace-write"}));
+  app.add_option("--net", options.network, "off is what this version offers")
+      ->check(CLI::IsMember({"off"}));
+  app.add_option("--read", options.read_folders, "Further readable folder");
+  app.add_option("--write", options.write_folders, "Further writable folder");
+  app.add_option("--memory", options.memory, "Bytes; K, M and G are understood");
+  app.add_option("--pids", options.processes_max, "Processes and threads");
+  app.add_option("--fsize", options.file_size, "Largest file");
+  app.add_option("--disk", options.disk, "Growth of the disk");
+  app.add_option("--timeout", options.timeout_s, "Seconds");
+  app.add_option("--output", options.output, "Bytes of output kept");
+  app.add_option("--status-fd", options.status_fd, "Descriptor that receives status lines");
+  app.add_flag("--explain", options.explain, "Say in words what ended the command");
+  app.callback([&] {
+    options.action = "exec";
+    chosen = [&options] { return ui::sandbox(options); };
+  });
+}
+
+void add_sandbox(CLI::App& program, ui::SandboxOptions& options, Chosen& chosen) {
+  CLI::App& app = *program.add_subcommand("sandbox", "The tools' sandbox by hand");
+  app.require_subcommand(1);
+  add_sandbox_exec(app, options, chosen);
+  for (const char* action : {"doctor", "policy"}) {
+    CLI::App& sub = *app.add_subcommand(action);
+    if (std::string(action) == "doctor") sub.alias("check");
+    sub.add_option("--workspace", options.workspace, "Workspace (default: this directory)");
+    sub.add_option("--profile", options.profile, "What commands may write")
+        ->check(CLI::IsMember({"read-only", "workspace-write"}));
+    sub.add_flag("--json", options.json, "One JSON object");
+    sub.callback([&, action] {
+      options.action = action;
+      chosen = [&options] { return ui::sandbox(options); };
+    });
+  }
+}
+
+int dispatch(int count, char** values) {
+  CLI::App program{
+      "Fathom: a DeepSeek-V4 model and the agent that uses it in one process.\n"
+      "Try: fathom run \"The tests fail. Fix them.\""};
+  program.name("fathom");
+  program.set_version_flag("--version", fmt::format("fathom {}", ui::version()));
+  program.require_subcommand(1);
+  program.get_formatter()->column_width(30);
+
+  ui::RunOptions run;
+  ui::ServeOptions serve;
+  ui::ConversationOptions conversation;
+  ui::ToolOptions tool;
+  ui::ModelFileOptions model;
+  ui::BenchOptions bench;
+  ui::DebugLogitsOptions logits;
+  std::string tokenizer;
+  ui::SandboxOptions sandbox;
+  Chosen chosen;
+  add_run(program, run, chosen);
+  add_serve(program, serve, chosen);
+  add_conversation(program, conversation, chosen);
+  add_tool(program, tool, chosen);
+  add_model(program, model, chosen);
+  add_bench(program, bench, chosen);
+  add_debug(program, logits, tokenizer, chosen);
+  add_sandbox(program, sandbox, chosen);
+  try {
+    program.parse(count, values);
+  } catch (const CLI::ParseError& error) {
+    return program.exit(error) == 0 ? 0 : kExitUsage;
+  }
+  return chosen();
+}
+
+}  // namespace
+
+int main(int count, char** values) {
+  try {
+    return dispatch(count, values);
+  } catch (const fathom::engine::Error& error) {
+    fmt::print(stderr, "fathom: {}\n", error.what());
+    return kExitNoEngine;
+  } catch (const fathom::sandbox::Error& error) {
+    fmt::print(stderr, "fathom: {}\n", error.what());
+    return kExitNoSandbox;
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "fathom: {}\n", error.what());
+    return kExitFailure;
+  }
+}
