@@ -1,0 +1,66 @@
+// A conversation as the model sees it: one timeline of tokens that only grows.
+//
+// Sampled tokens stay as they were sampled: text that is tokenised again may split differently,
+// and would then cost a new prefill and change what the model said. So a conversation is stored
+// as tokens, and resuming reads them back instead of rendering messages.
+//
+// Between steps the timeline ends with an end-of-sentence token. What comes next (the outcomes of
+// the calls, then perhaps a message) is rendered as one user turn when the next step begins, so a
+// run that was killed anywhere leaves a timeline that can go on.
+#pragma once
+
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/tokenizer.h"
+#include "memory/store.h"
+
+namespace fathom::agent {
+
+// An outcome that the model has not seen yet.
+struct PendingOutcome {
+  int call = 0;
+  std::string text;
+};
+
+class Conversation {
+ public:
+  // A new, empty one. `store` must outlive it.
+  Conversation(memory::Store& store, const memory::NewConversation& about);
+
+  // Goes on with a stored one. Calls without an outcome (the run was killed) get one that says so.
+  // Throws memory::Error if there is no such conversation, agent::Error if its token ids belong to
+  // another vocabulary.
+  static Conversation resume(memory::Store& store, std::string_view id,
+                             std::string_view vocabulary);
+
+  const std::string& id() const noexcept { return id_; }
+  std::span<const engine::Token> tokens() const noexcept { return tokens_; }
+  std::int64_t events() const noexcept { return events_; }  // stored before this run
+  int turns() const noexcept { return turns_; }
+  const std::vector<PendingOutcome>& pending() const noexcept { return pending_; }
+
+  // Whether the last thing in the timeline is a user turn that was never answered.
+  bool awaits_reply() const noexcept { return awaits_reply_; }
+
+  // Grow the timeline; the caller stores the same tokens with the event that tells of them.
+  void add_rendered(std::span<const engine::Token> tokens);
+  void add_sampled(std::span<const engine::Token> tokens, int calls);
+  void add_outcome(PendingOutcome outcome);
+  void begin_turn() noexcept { ++turns_; }
+
+ private:
+  Conversation() = default;
+
+  std::string id_;
+  std::vector<engine::Token> tokens_;
+  std::vector<PendingOutcome> pending_;
+  std::int64_t events_ = 0;
+  int turns_ = 0;
+  bool awaits_reply_ = false;
+};
+
+}  // namespace fathom::agent
