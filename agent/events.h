@@ -26,18 +26,18 @@ struct Event {
 
 // Text that grows: a piece of an item that is still open. Not stored; its closing Event is.
 struct Delta {
-  std::string item;  // "t2.s7.think", "t2.s7.text", "t2.s7.k1.out"
-  std::string kind;  // thinking, text, output, call
+  std::string item = {};  // "t2.s7.think", "t2.s7.text", "t2.s7.k1.out"
+  std::string kind = {};  // thinking, text, output, call
   int turn = 0;
   int step = 0;
-  int call = 0;         // 0: none
-  std::int64_t at = 0;  // offset in bytes inside the item
-  std::string text;     // whole UTF-8 characters
+  int call = 0;           // 0: none
+  std::int64_t at = 0;    // offset in bytes inside the item
+  std::string text = {};  // whole UTF-8 characters
 };
 
 // What the agent is doing now; sent at most every 100 ms, and at each change of phase.
 struct Live {
-  std::string phase;  // idle loading prefill thinking writing calling running stopping
+  std::string phase = {};  // idle loading prefill thinking writing calling running stopping
   int turn = 0;
   int step = 0;
   std::int64_t since_ms = 0;
@@ -49,7 +49,7 @@ struct Live {
   int thinking_tokens = 0;
   int context_used = 0;
   std::int64_t context_limit = 0;
-  std::string mode_used;
+  std::string mode_used = {};
 };
 
 // Receives everything a turn does, on the turn's thread and in order. Must not block for long:

@@ -1,0 +1,177 @@
+// What a person sees of a turn, replayed through a real terminal emulation.
+#include "ui/terminal.h"
+
+#include <regex>
+
+#include <gmock/gmock.h>
+#include <nlohmann/json.hpp>
+
+#include "tests/support/virtual_terminal.h"
+
+namespace fathom::ui {
+namespace {
+
+using agent::Delta;
+using agent::Event;
+using agent::Live;
+using testing::AllOf;
+using testing::Contains;
+using testing::HasSubstr;
+using testing::Not;
+using Json = nlohmann::ordered_json;
+
+// A terminal view that draws into a virtual terminal and keeps every byte it wrote.
+class TerminalTest : public testing::Test {
+ protected:
+  TerminalOptions options(int columns, bool live = true) {
+    columns_ = columns;
+    screen_ = std::make_unique<tests::VirtualTerminal>(24, columns);
+    return {.screen = {.write = [this](std::string_view bytes) { receive(bytes); },
+                       .columns = [this] { return columns_; },
+                       .rows = [] { return 24; },
+                       .live = live,
+                       .color = live},
+            .now_ms = [this] { return now_ms_ += 40; }};
+  }
+
+  void receive(std::string_view bytes) {
+    bytes_ += bytes;
+    std::string terminal_bytes;
+    for (const char c : bytes) {
+      if (c == '\n' && (terminal_bytes.empty() || terminal_bytes.back() != '\r')) {
+        terminal_bytes += '\r';  // what a real tty's output processing adds
+      }
+      terminal_bytes += c;
+    }
+    screen_->write(terminal_bytes);
+  }
+
+  static Event event(const char* type, Json fields) {
+    return {.n = 0, .t = 0, .type = type, .fields = std::move(fields)};
+  }
+
+  // One step that thinks, runs a failing command and answers.
+  static void play(Terminal& terminal) {
+    terminal.event(event("turn", {{"text", "fix the test"}}));
+    terminal.live(Live{.phase = "prefill", .prefill_done = 50, .prefill_total = 100});
+    terminal.live(Live{.phase = "thinking", .thinking_tokens = 3});
+    for (int i = 0; i < 40; ++i) {
+      terminal.delta({.item = "think", .kind = "thinking", .at = 0, .text = "words to read "});
+    }
+    terminal.event(event("thinking", {{"text", "Look first."}, {"tokens", 3}, {"seconds", 0.5}}));
+    terminal.event(
+        event("call", {{"tool", "run_command"}, {"arguments", {{"command", "python3 test.py"}}}}));
+    terminal.live(Live{.phase = "running"});
+    terminal.delta({.item = "out", .kind = "output", .at = 0, .text = "FAIL a\nFAIL b\n"});
+    terminal.event(event("outcome", {{"status", "failed"},
+                                     {"exit", 1},
+                                     {"seconds", 0.1},
+                                     {"text", "exit 1 · 0.1 s · run_command x\nFAIL a\nFAIL b"}}));
+    terminal.event(event("text", {{"text", "The tests still fail."}}));
+    terminal.event(event("result", {{"status", "unverified"},
+                                    {"steps", 1},
+                                    {"seconds", 2.0},
+                                    {"verify", {{"exit", 1}}},
+                                    {"usage", {{"sampled", 1234}, {"thinking", 3}}}}));
+    terminal.finish();
+  }
+
+  std::unique_ptr<tests::VirtualTerminal> screen_;
+  std::string bytes_;
+  std::int64_t now_ms_ = 0;
+  int columns_ = 80;
+};
+
+TEST_F(TerminalTest, LeavesTheSameScrollbackWithAndWithoutALiveRegion) {
+  for (const int columns : {40, 80, 200}) {
+    Terminal live(options(columns));
+    play(live);
+    const auto seen = screen_->lines();
+
+    EXPECT_THAT(seen, Contains("> fix the test")) << columns;
+    EXPECT_THAT(seen, Contains(AllOf(HasSubstr("run    python3 test"), HasSubstr("exit 1"))));
+    EXPECT_THAT(seen, Contains("      FAIL b"));
+    EXPECT_THAT(seen, Contains("The tests still fail."));
+    EXPECT_THAT(seen, Contains(HasSubstr("1,234 tokens")));
+    EXPECT_THAT(seen, Not(Contains(HasSubstr("prefill ▕")))) << "the live region is gone";
+    EXPECT_THAT(seen, Not(Contains(HasSubstr("words to read"))));
+  }
+}
+
+TEST_F(TerminalTest, FoldsThinkingToOneRowWhenItIsDone) {
+  Terminal terminal(options(80));
+  play(terminal);
+  EXPECT_THAT(screen_->lines(), Contains("· thought 0.5 s · 3 tokens — Look first."));
+}
+
+TEST_F(TerminalTest, NeverClearsTheScrollbackNorUsesAnotherScreen) {
+  Terminal terminal(options(80));
+  play(terminal);
+  EXPECT_THAT(bytes_, Not(HasSubstr("\x1b[3J")));
+  EXPECT_THAT(bytes_, Not(HasSubstr("\x1b[?1049")));
+}
+
+TEST_F(TerminalTest, MovesTheCursorUpOnlyInsideTheLiveRegion) {
+  Terminal terminal(options(40));
+  play(terminal);
+  const std::regex up("\x1b\\[([0-9]+)A");
+  for (std::sregex_iterator match(bytes_.begin(), bytes_.end(), up), end; match != end; ++match) {
+    EXPECT_LT(std::stoi((*match)[1]), 8) << "a third of 24 rows";
+  }
+}
+
+TEST_F(TerminalTest, WritesNoControlSequenceWhereItIsPlain) {
+  Terminal terminal(options(80, /*live=*/false));
+  play(terminal);
+  EXPECT_EQ(bytes_.find('\x1b'), std::string::npos);
+  EXPECT_EQ(bytes_.find('\r'), std::string::npos);
+  EXPECT_THAT(screen_->lines(), Contains("░   Look first."));
+}
+
+TEST_F(TerminalTest, LetsNoHostileTextReachTheTerminal) {
+  Terminal terminal(options(80));
+  const std::string hostile =
+      "\x1b]0;owned\x07\x1b[2J\x1b[?1049h\xC2\x9B"
+      "3J";
+  terminal.delta({.item = "a", .kind = "thinking", .at = 0, .text = hostile});
+  terminal.live(Live{.phase = "thinking"});
+  terminal.event(event("thinking", {{"text", hostile}, {"tokens", 1}}));
+  terminal.event(event("call", {{"tool", hostile}, {"arguments", {{"command", hostile}}}}));
+  terminal.event(event("outcome", {{"status", "failed"}, {"text", hostile}}));
+  terminal.event(event("text", {{"text", hostile}}));
+  terminal.finish();
+
+  EXPECT_FALSE(screen_->title_changed());
+  EXPECT_THAT(bytes_, Not(HasSubstr("\x1b]")));
+  EXPECT_THAT(bytes_, Not(HasSubstr("\x1b[2J")));
+  EXPECT_THAT(bytes_, Not(HasSubstr("\x1b[?1049h")));
+}
+
+TEST_F(TerminalTest, SurvivesEventsThatLackEveryField) {
+  Terminal terminal(options(80));
+  for (const char* type : {"start", "turn", "prefill", "thinking", "text", "call", "outcome",
+                           "denied", "note", "step", "error", "result", "unknown"}) {
+    terminal.event(event(type, Json::object()));
+  }
+  terminal.finish();
+  EXPECT_FALSE(screen_->lines().empty());
+}
+
+TEST_F(TerminalTest, ShowsADiffWithItsCounts) {
+  Terminal terminal(options(80));
+  terminal.event(event("call", {{"tool", "edit_file"}, {"arguments", {{"path", "a.py"}}}}));
+  terminal.event(
+      event("outcome", {{"status", "ok"},
+                        {"text", "edit_file a.py 1-1 → 1-1"},
+                        {"files",
+                         {{{"path", "a.py"},
+                           {"change", "modified"},
+                           {"diff", "--- a/a.py\n+++ b/a.py\n@@ -1 +1 @@\n-x = 1\n+x = 2\n"}}}}}));
+  terminal.finish();
+  EXPECT_THAT(screen_->lines(), Contains(AllOf(HasSubstr("edit   a.py"), HasSubstr("+1 −1"))));
+  EXPECT_THAT(screen_->lines(), Contains("    -x = 1"));
+  EXPECT_THAT(screen_->lines(), Contains("    +x = 2"));
+}
+
+}  // namespace
+}  // namespace fathom::ui
