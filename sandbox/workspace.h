@@ -73,8 +73,8 @@ class Workspace {
   enum class Written { created, replaced };
 
   // Makes `text` the file's whole content, at once or not at all: temporary file, fsync, rename.
-  // An existing file keeps its mode; missing parent folders are created. A symlink as last part is
-  // replaced itself, never followed.
+  // An existing file keeps its mode and owner; missing parent folders are created. What exists and
+  // is no regular file is refused, a symlink too.
   Result<Written> replace(std::string_view path, std::string_view text) const;
 
   // Does not follow a symlink as last part.

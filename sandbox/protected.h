@@ -1,0 +1,20 @@
+// The names in a workspace that run code later with the user's rights, so nobody may plant them.
+#pragma once
+
+#include <array>
+#include <string_view>
+
+namespace fathom::sandbox {
+
+// Folders and files that editors, shells and agents obey, wherever they lie.
+inline constexpr std::array<const char*, 6> kObeyedNames = {".fathom", ".claude", ".codex",
+                                                            ".vscode", ".idea",   ".envrc"};
+
+// What inside a git directory decides which programs git runs.
+inline constexpr std::array<const char*, 3> kGitNames = {"hooks", "config", "config.worktree"};
+
+// True if a file tool must not write `path` (relative, normalised, without symlinks): an obeyed
+// name in any folder, and all of .git, whose upkeep is git's own.
+bool is_protected(std::string_view path) noexcept;
+
+}  // namespace fathom::sandbox
