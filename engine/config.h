@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace fathom::engine {
@@ -53,5 +54,16 @@ struct ModelConfig {
   int eos_token_id = 1;
   Family family = Family::preview;
 };
+
+// Refuses what the forward pass cannot run: afterwards every extent is positive, every relation
+// between fields that the code relies on holds, and products of extents fit. `source` names the
+// file in messages. Throws Error that names the field, what was found and what is expected.
+void validate(const ModelConfig& config, const std::string& source);
+
+// Drops the entries of compress_ratios that belong to no block: checkpoints list those of drafters
+// and of MTP blocks that are stored elsewhere.
+void fit_ratios(ModelConfig& config);
+
+std::string_view family_name(Family family) noexcept;
 
 }  // namespace fathom::engine
