@@ -18,6 +18,8 @@ using Token = std::int32_t;
 // (files, outcomes, what a user typed) is data and must not: it could forge a turn.
 enum class AddedTokens { recognised, plain };
 
+struct TokenizerTables;
+
 // Immutable after load and safe to share between threads.
 class Tokenizer {
  public:
@@ -51,9 +53,8 @@ class Tokenizer {
   int vocab_size() const noexcept;
 
  private:
-  struct Tables;
-  explicit Tokenizer(std::unique_ptr<const Tables> tables);
-  std::unique_ptr<const Tables> tables_;
+  explicit Tokenizer(std::unique_ptr<const TokenizerTables> tables);
+  std::unique_ptr<const TokenizerTables> tables_;
 };
 
 // Turns bytes that arrive in pieces into valid UTF-8: holds back an unfinished character (at most
