@@ -108,6 +108,11 @@ bool Checkpoint::has_mtp() const {
          by_name_.contains(stored_name("mtp.0.enorm.weight"));
 }
 
+bool Checkpoint::has_tokenizer() const {
+  if (gguf_ != nullptr) return gguf_->is_array("tokenizer.ggml.tokens");
+  return is_there(path_ / "tokenizer.json");
+}
+
 std::optional<StoredPart> Checkpoint::find(const std::string& name) {
   GgufPlace place{.name = name};
   if (gguf_ != nullptr) {

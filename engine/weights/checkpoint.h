@@ -36,6 +36,9 @@ class Checkpoint {
   // Whether a tensor of MTP block 0 is there.
   bool has_mtp() const;
 
+  // Whether the folder holds a tokenizer.json, or the file a vocabulary.
+  bool has_tokenizer() const;
+
   // Remembers that the tensor was asked for. Throws Error if a stack holds fewer experts than
   // asked for or cannot be cut.
   std::optional<StoredPart> find(const std::string& name);

@@ -7,7 +7,7 @@
 namespace fathom::ui {
 
 // `asked`, else what FATHOM_MODEL names, else the embedded model: share/fathom/models/pocket beside
-// the program or beside its folder. Throws std::runtime_error that lists what was tried.
+// the program or beside its folder. Throws engine::Error that lists what was tried.
 std::filesystem::path find_model(const std::string& asked);
 
 }  // namespace fathom::ui
