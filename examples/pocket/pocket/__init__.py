@@ -1,0 +1,1 @@
+"""Recipe of the pocket model: workspaces, simulator, tokenizer, training, export, evaluation."""

@@ -1,0 +1,57 @@
+"""An episode: one generated workspace, the user's texts, and what the scripted expert does."""
+import random
+
+from . import render
+from .simulator import Workspace
+
+
+class Rejected(Exception):
+    """The drawn workspace is unfit, for example because a text to replace occurs twice."""
+
+
+class Episode:
+    """Records the expert's conversation as segments (text, is special, loss weight)."""
+
+    def __init__(self, r: random.Random, files, thinking):
+        self.r, self.thinking = r, thinking
+        self.initial = dict(files)
+        self.workspace = Workspace(files)
+        self.segments = [(render.BOS, True, 0.0), (render.system_text(files), False, 0.0)]
+        self.prompts, self.facts, self.answer_text = [], [], ""
+
+    def add(self, segments, weight):
+        self.segments += [(text, special, weight) for text, special in segments]
+
+    def user(self, text):
+        self.prompts.append(text)
+        self.add([(render.USER, True), (text, False)], 0.1)
+
+    def call(self, thought, tool, expect="", **args):
+        """One step with a call; the outcome must begin with `expect`."""
+        self.add(render.opener(self.thinking), 0.1)
+        self.add(render.reply(self.thinking, thought, call=(tool, args)), 1.0)
+        self.workspace.seconds = f"0.{self.r.choice('000111123')}"
+        outcome = self.workspace.call(tool, args)
+        if not outcome.startswith(expect):
+            raise Rejected(outcome)
+        self.add(render.tool_result(outcome), 0.1)
+        return outcome
+
+    def run(self, thought, command):
+        """-> exit code, output."""
+        outcome = self.call(thought, "run_command", "exit ", command=command)
+        head, _, output = outcome.partition("\n")
+        return int(head.split()[1]), output
+
+    def search_one(self, thought, pattern, **args):
+        """A search that must find one line -> its path."""
+        outcome = self.call(thought, "search_files", "search_files 1 of 1\n", pattern=pattern, **args)
+        return outcome.split("\n")[1]
+
+    def edit(self, thought, path, old, new):
+        self.call(thought, "edit_file", "edit_file ", path=path, old=old, new=new)
+
+    def answer(self, thought, text, facts=()):
+        self.add(render.opener(self.thinking), 0.1)
+        self.add(render.reply(self.thinking, thought, text), 1.0)
+        self.answer_text, self.facts = text, list(facts)
