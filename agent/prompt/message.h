@@ -29,33 +29,32 @@ enum class Profile { reference, trajectory };
 
 // A call that an assistant turn made.
 struct PastCall {
-  std::string id;  // empty: none
-  std::string name;
-  std::string arguments;  // JSON text of an object; empty: no arguments
+  std::string id = {};  // empty: none
+  std::string name = {};
+  std::string arguments = {};  // JSON text of an object; empty: no arguments
 };
 
 // Several text parts of one message are joined by join_parts() into `content`.
 struct Message {
   Role role = Role::user;
-  std::string content;
+  std::string content = {};
 
   // assistant
-  std::string reasoning_content;
-  std::vector<PastCall> tool_calls;
+  std::string reasoning_content = {};
+  std::vector<PastCall> tool_calls = {};
   bool without_eos = false;  // a prefilled turn, to be continued (wo_eos)
-  std::optional<Mode>
-      turn_mode;  // the mode it was generated with; only the trajectory profile reads it
+  std::optional<Mode> turn_mode = {};  // as generated; only the trajectory profile reads it
 
-  std::string tool_call_id;  // tool; empty: none
-  Task task = Task::none;    // user, assistant
+  std::string tool_call_id = {};  // tool; empty: none
+  Task task = Task::none;         // user, assistant
 
   // system, developer
-  std::vector<std::string> tools;              // JSON text of each `function` object
-  std::optional<std::string> response_format;  // JSON text
+  std::vector<std::string> tools = {};              // JSON text of each `function` object
+  std::optional<std::string> response_format = {};  // JSON text
 };
 
 struct Request {
-  std::vector<Message> messages;
+  std::vector<Message> messages = {};
   std::vector<Message> context = {};  // already in the cache: not rendered, but decides the rest
   Mode mode = Mode::chat;
   Effort effort = Effort::none;
@@ -84,7 +83,7 @@ std::string_view code(RenderError error) noexcept;
 // One part of a message's content; type "text" carries text, other types are named in its place.
 struct Part {
   std::string type = "text";
-  std::string text;
+  std::string text = {};
 };
 std::string join_parts(const std::vector<Part>& parts);
 

@@ -30,7 +30,7 @@ namespace fathom::agent::prompt {
 struct Segment {
   enum class Kind { special, plain };
   Kind kind = Kind::plain;
-  std::string text;  // special: the text of one added token
+  std::string text = {};  // special: the text of one added token
 
   bool operator==(const Segment&) const = default;
 };
@@ -52,7 +52,7 @@ engine::Token special(const engine::Tokenizer& tokenizer, std::string_view text)
 struct Block {
   enum class Kind { text, result };
   Kind kind = Kind::text;
-  std::string text;
+  std::string text = {};
 };
 
 // Whether EOS is already the last token of the prefix, or still has to be written (a turn that was

@@ -18,8 +18,8 @@ enum class CallStatus { ok, unknown_tool, malformed };
 
 // A call as sampled. Only `ok` may be carried out; every other one is answered with an error.
 struct ReplyCall {
-  std::string name;
-  std::string arguments;  // JSON text of an object, members in the order sampled
+  std::string name = {};
+  std::string arguments = {};  // JSON text of an object, members in the order sampled
   CallStatus status = CallStatus::ok;
 
   bool operator==(const ReplyCall&) const = default;
@@ -29,20 +29,20 @@ enum class FinishReason { stop, tool_calls, length };
 
 // Something that was repaired or dropped.
 struct Diagnostic {
-  std::string code;       // e.g. "missing_invoke_close"
-  std::string tool;       // empty: none
-  std::string parameter;  // meaningful where has_parameter (names may be empty)
+  std::string code = {};       // e.g. "missing_invoke_close"
+  std::string tool = {};       // empty: none
+  std::string parameter = {};  // meaningful where has_parameter (names may be empty)
   bool has_parameter = false;
 
   bool operator==(const Diagnostic&) const = default;
 };
 
 struct Reply {
-  std::string reasoning_content;
-  std::string content;
-  std::vector<ReplyCall> tool_calls;
+  std::string reasoning_content = {};
+  std::string content = {};
+  std::vector<ReplyCall> tool_calls = {};
   FinishReason finish_reason = FinishReason::stop;
-  std::vector<Diagnostic> diagnostics;
+  std::vector<Diagnostic> diagnostics = {};
 };
 
 // What one push() settled. The texts of all events of a kind, joined, equal the Reply's field.
@@ -54,14 +54,14 @@ struct ReplyEvent {
     call,     // call: complete. It may run early only if it has no effects: see Reply
   };
   Kind kind = Kind::content;
-  std::string text;
-  ReplyCall call;
+  std::string text = {};
+  ReplyCall call = {};
 };
 
 // What the parser knows of a tool the request declares.
 struct DeclaredTool {
-  std::string name;
-  std::vector<std::string> parameters;
+  std::string name = {};
+  std::vector<std::string> parameters = {};
 };
 
 // Reads a schema (JSON text of a `function` object). Empty name if it has none.
@@ -72,7 +72,7 @@ struct ReplyOptions {
   Mode mode = Mode::chat;
 
   // Without tools all markup is text.
-  std::vector<DeclaredTool> tools;
+  std::vector<DeclaredTool> tools = {};
 
   // tokens: only pieces pushed as `added` form markup; the same characters from ordinary tokens are
   // data. text: every spelling counts; for replies whose tokens are unknown.

@@ -6,6 +6,8 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "agent/prompt/read_request.h"
+#include "agent/prompt/render.h"
 #include "engine/tokenizer.h"
 #include "ui/commands/debug.h"
 
@@ -14,8 +16,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// Answers each line of standard input with one line. A line that `answer` cannot use stops the
-// command with the line's number.
+// Answers each line of standard input with one line, in ASCII: some readers take U+2028 for the end
+// of a line. A line that `answer` cannot use stops the command with the line's number.
 template <typename Answer>
 int answer_lines(Answer answer) {
   std::string line;
@@ -23,7 +25,8 @@ int answer_lines(Answer answer) {
     if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
     try {
       const Json reply = answer(line);
-      std::cout << reply.dump(-1, ' ', false, Json::error_handler_t::replace) << '\n';
+      std::cout << reply.dump(-1, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace)
+                << '\n';
     } catch (const std::exception& error) {
       throw std::runtime_error(fmt::format("standard input, line {}: {}", number, error.what()));
     }
@@ -38,6 +41,26 @@ std::shared_ptr<const engine::Tokenizer> load(const std::string& path) {
         "no tokenizer: name a tokenizer.json, a model folder or a GGUF with --tokenizer");
   }
   return engine::Tokenizer::load(path);
+}
+
+// A request that is rejected is an answer, text that is not JSON a bad line.
+Json render(const engine::Tokenizer* tokenizer, const std::string& line) {
+  namespace prompt = agent::prompt;
+  const auto request = prompt::read_request(line);
+  if (!request && request.error() == prompt::RenderError::invalid_json) {
+    throw std::runtime_error("not JSON; expected one request per line");
+  }
+  const auto segments = request.and_then(prompt::render);
+  if (!segments) return {{"error", prompt::code(segments.error())}};
+
+  Json listed = Json::array();
+  for (const prompt::Segment& segment : *segments) {
+    const bool special = segment.kind == prompt::Segment::Kind::special;
+    listed.push_back(Json::array({special ? "s" : "t", segment.text}));
+  }
+  Json answer = {{"prompt", prompt::text_of(*segments)}, {"segments", std::move(listed)}};
+  if (tokenizer != nullptr) answer["token_ids"] = prompt::encode(*segments, *tokenizer);
+  return answer;
 }
 
 Json tokenize(const engine::Tokenizer& tokenizer, const std::string& line) {
@@ -66,8 +89,9 @@ Json detokenize(const engine::Tokenizer& tokenizer, const std::string& line) {
 
 }  // namespace
 
-int debug_render(const std::string&) {
-  throw std::runtime_error("not part of this build");
+int debug_render(const std::string& tokenizer) {
+  const auto loaded = tokenizer.empty() ? nullptr : load(tokenizer);
+  return answer_lines([&](const std::string& line) { return render(loaded.get(), line); });
 }
 int debug_parse() {
   throw std::runtime_error("not part of this build");
