@@ -30,8 +30,9 @@ struct EngineOptions {
   int threads = 0;               // 0: one per core
   Rounding rounding = Rounding::official;
   Activations activations = Activations::native;
-  std::filesystem::path mtp;  // GGUF that holds the MTP block; empty: as in the model's own files
-  std::function<void(std::int64_t bytes, std::int64_t total)> on_progress;  // may be empty
+  // GGUF that holds the MTP block; empty: as in the model's own files.
+  std::filesystem::path mtp = {};
+  std::function<void(std::int64_t bytes, std::int64_t total)> on_progress = {};  // may be empty
 };
 
 class Engine {

@@ -10,7 +10,7 @@
 namespace fathom::engine {
 
 struct Sampling {
-  double temperature = 0;  // 0: always the likeliest, the lower id on ties
+  double temperature = 0;  // 0: always the likeliest, the lower id on ties; applied before the cuts
   double top_p = 1;        // smallest set of likeliest tokens whose probabilities reach this
   int top_k = 0;           // 0: all
   double min_p = 0;        // drops tokens below min_p times the likeliest one's probability
@@ -32,10 +32,11 @@ class Sampler {
 
  private:
   double uniform() noexcept;  // in [0, 1)
+  double cut_candidates(const Sampling& options);
 
   std::uint64_t state_;
-  std::vector<Token> order_;
-  std::vector<float> probability_;
+  std::vector<Token> order_;        // candidates
+  std::vector<float> probability_;  // [vocab_size] relative to the likeliest token's
 };
 
 }  // namespace fathom::engine

@@ -1,0 +1,101 @@
+// KvCache: everything a session remembers of its tokens, in the byte layout of its rounding.
+//
+// Two parts. Pages hold what grows: the compressed rows and indexer keys that 128 tokens of all
+// layers leave behind. A page is written once, from front to back, and is shared by reference when
+// a session forks. The fixed part holds what does not grow: every layer's window ring and the
+// compressors' unfinished windows.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "engine/cache/rows.h"
+#include "engine/config.h"
+
+namespace fathom::engine {
+
+// 128: the longest compression window. On its boundary no ratio-128 window is half-filled, so that
+// a snapshot there is small, and no row belongs to two pages.
+inline constexpr int kPageTokens = 128;
+
+// Where one layer's things lie.
+struct LayerShape {
+  int ratio = 0;
+  std::int64_t window = 0;       // in the fixed part
+  std::int64_t slots = 0;        // in the fixed part: values, then gates
+  std::int64_t index_slots = 0;  // the same of the indexer's compressor
+  std::int64_t rows = 0;         // in a page
+  std::int64_t keys = 0;         // in a page
+};
+
+// The layout of a model's caches. Constant after construction.
+struct CacheShape {
+  RowFormat row;
+  RowFormat key;
+  int window = 0;
+  std::vector<LayerShape> layers;
+  std::int64_t fixed_bytes = 0;
+  std::int64_t page_bytes = 0;
+
+  // One layer per entry of `ratios`. Throws Error if the rounding does not fit the widths.
+  CacheShape(const ModelConfig& config, Rounding rounding, std::span<const int> ratios);
+};
+
+// The fixed part at one moment, as far as later tokens need it.
+struct Snapshot {
+  int tokens = 0;
+  std::vector<std::byte> bytes;
+};
+
+// Copies share pages; each side then writes to pages of its own. Used by one thread at a time.
+class KvCache {
+ public:
+  explicit KvCache(std::shared_ptr<const CacheShape> shape);
+
+  const CacheShape& shape() const noexcept { return *shape_; }
+  int length() const noexcept { return length_; }  // tokens remembered
+
+  // Makes room for `tokens` tokens in all, before they are computed. May throw std::bad_alloc and
+  // has then changed nothing that matters.
+  void reserve(std::int64_t tokens);
+
+  // After a chunk: its rows are in place.
+  void set_length(int tokens) noexcept { length_ = tokens; }
+
+  // Views for kernels; valid until the next reserve(), go_back() or assignment.
+  WindowRows window(int layer, std::byte* fresh) noexcept;  // fresh: rows from length() on
+  Slots slots(int layer) noexcept;
+  Slots index_slots(int layer) noexcept;
+  RowTable rows(int layer) noexcept;
+  RowTable keys(int layer) noexcept;
+
+  void capture(Snapshot& snapshot) const;
+  std::int64_t live_bytes(int tokens) const noexcept;  // of a snapshot after so many tokens
+  // Returns to the moment of `snapshot`, whose tokens must be the first ones of these.
+  void go_back(const Snapshot& snapshot) noexcept;
+  void clear() noexcept;
+
+  // For files: pages in order, page_bytes each.
+  int page_count() const noexcept { return static_cast<int>(pages_.size()); }
+  std::span<const std::byte> page(int index) const noexcept;
+  std::span<std::byte> page_for_writing(int index) noexcept;
+
+  std::int64_t bytes() const noexcept;
+
+ private:
+  // Calls visit(offset, bytes) for the parts of fixed_ that matter after `tokens` tokens.
+  template <class Visit>
+  void for_live_parts(int tokens, Visit&& visit) const;
+  Slots slots_at(std::int64_t offset, int ratio, int width) noexcept;
+
+  std::shared_ptr<const CacheShape> shape_;
+  std::vector<std::byte> fixed_;
+  std::vector<std::shared_ptr<std::byte[]>> pages_;
+  std::vector<std::byte*> page_addresses_;
+  int length_ = 0;
+};
+
+}  // namespace fathom::engine

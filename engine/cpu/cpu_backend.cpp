@@ -1,0 +1,240 @@
+// Scratch memory, products, norms and hyper-connections of the CPU backend.
+#include "engine/cpu/cpu_backend.h"
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <cmath>
+
+namespace fathom::engine::cpu {
+namespace {
+
+constexpr int kProductsMax = 32;  // Pro multiplies 16 output groups at once
+constexpr int kTilesPerThread = 8;
+
+std::size_t size(std::int64_t count) noexcept {
+  return static_cast<std::size_t>(count);
+}
+
+template <class T>
+void grow(std::vector<T>& buffer, std::int64_t count) {
+  if (size(count) > buffer.size()) buffer.resize(size(count));
+}
+
+template <class T>
+std::int64_t bytes_in(const std::vector<T>& buffer) noexcept {
+  return static_cast<std::int64_t>(buffer.capacity() * sizeof(T));
+}
+
+float sigmoid(float x) noexcept {
+  return 1.0F / (1.0F + std::exp(-x));
+}
+
+// softmax over each row, + eps; then columns and rows in turn, eps in every divisor. Ends with
+// columns. (oracle: sinkhorn)
+void sinkhorn(float* m, int n, int iterations, float eps) noexcept {
+  for (int a = 0; a < n; ++a) {
+    float* row = m + a * n;
+    const float largest = *std::max_element(row, row + n);
+    float total = 0;
+    for (int b = 0; b < n; ++b) total += row[b] = std::exp(row[b] - largest);
+    for (int b = 0; b < n; ++b) row[b] = row[b] / total + eps;
+  }
+  const auto divide_columns = [&] {
+    for (int b = 0; b < n; ++b) {
+      float total = eps;
+      for (int a = 0; a < n; ++a) total += m[a * n + b];
+      for (int a = 0; a < n; ++a) m[a * n + b] /= total;
+    }
+  };
+  divide_columns();
+  for (int i = 1; i < iterations; ++i) {
+    for (int a = 0; a < n; ++a) {
+      float total = eps;
+      for (int b = 0; b < n; ++b) total += m[a * n + b];
+      for (int b = 0; b < n; ++b) m[a * n + b] /= total;
+    }
+    divide_columns();
+  }
+}
+
+}  // namespace
+
+CpuBackend::CpuBackend(const ModelConfig& config, const Kernels& kernels, int threads)
+    : config_(config), kernels_(kernels), workers_(size(threads)), pool_(threads) {
+  assert(config.hc_mult <= kStreamsMax);
+  columns_max_ = std::max({config.hc_mult * config.hidden_size, config.q_lora_rank,
+                           config.num_attention_heads / config.o_groups * config.head_dim,
+                           config.o_groups * config.o_lora_rank, config.moe_intermediate_size,
+                           config.n_routed_experts});
+}
+
+std::int64_t CpuBackend::bytes() const noexcept {
+  std::int64_t total = bytes_in(inputs_) + bytes_in(tiles_) + bytes_in(groups_) + bytes_in(slots_) +
+                       bytes_in(gate_) + bytes_in(up_) + bytes_in(down_);
+  for (const Worker& worker : workers_) {
+    total += bytes_in(worker.scratch) + bytes_in(worker.rows) + bytes_in(worker.scores) +
+             bytes_in(worker.ranks);
+  }
+  return total;
+}
+
+void CpuBackend::reserve(int rows, std::int64_t tokens) {
+  if (rows <= reserved_rows_ && tokens <= reserved_tokens_) return;
+  const std::int64_t routed = static_cast<std::int64_t>(rows) * config_.num_experts_per_tok;
+  const std::int64_t slots = routed + rows;
+  const std::int64_t attended =
+      config_.sliding_window +
+      std::max(std::min<std::int64_t>(config_.index_topk, tokens / 4), tokens / 128);
+  const std::int64_t scratch = std::max(
+      {kUnpackedRows * columns_max_,
+       kernels_.attend_scratch(config_.num_attention_heads, config_.head_dim,
+                               static_cast<int>(attended)),
+       kIndexBlock * static_cast<std::int64_t>(config_.index_head_dim),
+       static_cast<std::int64_t>(2 * config_.n_routed_experts), std::int64_t{config_.hidden_size}});
+  for (Worker& worker : workers_) {
+    grow(worker.scratch, scratch);
+    grow(worker.rows, attended);
+    grow(worker.scores, tokens / 4);
+    grow(worker.ranks, tokens / 4);
+  }
+  grow(inputs_, std::max(slots, static_cast<std::int64_t>(rows) * kProductsMax));
+  grow(slots_, routed);
+  grow(expert_counts_, config_.n_routed_experts);
+  grow(gate_, slots * config_.moe_intermediate_size);
+  grow(up_, slots * config_.moe_intermediate_size);
+  grow(down_, slots * config_.hidden_size);
+  groups_.reserve(size(config_.n_routed_experts + 1));
+  // Tiles hold at least 8 rows, but for the last of each matrix.
+  const std::int64_t per_expert =
+      std::max(config_.moe_intermediate_size, config_.hidden_size) / 8 + 1;
+  const std::int64_t products = kProductsMax * (columns_max_ * 4 / 8 + 1);
+  tiles_.reserve(size(std::min<std::int64_t>(std::max({(config_.n_routed_experts + 1) * per_expert,
+                                                       products, std::int64_t{config_.vocab_size}}),
+                                             ThreadPool::kTasksMax)));
+  reserved_rows_ = std::max<std::int64_t>(reserved_rows_, rows);
+  reserved_tokens_ = std::max(reserved_tokens_, tokens);
+}
+
+std::int64_t CpuBackend::task_work(std::int64_t total) const noexcept {
+  return std::max(kTaskWork, total / (pool_.threads() * kTilesPerThread));
+}
+
+void CpuBackend::add_tiles(int group, std::int64_t rows, std::int64_t row_work,
+                           std::int64_t task_work) noexcept {
+  const std::int64_t wanted = (task_work + row_work - 1) / row_work;
+  const auto per_tile = static_cast<int>((std::min(wanted, rows) + 7) / 8 * 8);
+  for (int first = 0; first < rows; first += per_tile) {
+    assert(tiles_.size() < tiles_.capacity());
+    tiles_.push_back({group, first, std::min(per_tile, static_cast<int>(rows) - first)});
+  }
+}
+
+void CpuBackend::embed(std::span<const Token> tokens, const Tensor& table,
+                       Matrix streams) noexcept {
+  const auto hidden = static_cast<int>(table.columns);
+  for (int t = 0; t < std::ssize(tokens); ++t) {
+    float* row = streams.row(t);
+    dequantize_row(table, tokens[size(t)], row);
+    for (int i = 1; i < config_.hc_mult; ++i) {
+      std::copy_n(row, hidden, row + static_cast<std::int64_t>(i) * hidden);
+    }
+  }
+}
+
+void CpuBackend::multiply(std::span<const Product> products) noexcept {
+  assert(std::ssize(products) <= kProductsMax);
+  std::array<std::int64_t, kProductsMax> first_input{};
+  std::int64_t inputs = 0;
+  std::int64_t work = 0;
+  for (std::size_t p = 0; p < products.size(); ++p) {
+    const Product& product = products[p];
+    assert(product.x.width == product.weights->columns && product.x.rows == product.y.rows);
+    assert(product.first_row + product.y.width <= product.weights->rows);
+    first_input[p] = inputs;
+    for (int t = 0; t < product.x.rows; ++t) inputs_[size(inputs++)] = product.x.row(t);
+    work += static_cast<std::int64_t>(product.y.width) * product.x.rows * product.x.width;
+  }
+  tiles_.clear();
+  for (std::size_t p = 0; p < products.size(); ++p) {
+    const Product& product = products[p];
+    add_tiles(static_cast<int>(p), product.y.width,
+              static_cast<std::int64_t>(product.x.rows) * product.x.width, task_work(work));
+  }
+  for_tiles(work, [&](const Tile& tile, Worker& worker) {
+    const Product& product = products[size(tile.group)];
+    kernels_.multiply({.weights = product.weights,
+                       .first_row = product.first_row + tile.first,
+                       .rows = tile.rows,
+                       .x = inputs_.data() + first_input[size(tile.group)],
+                       .tokens = product.x.rows,
+                       .y = product.y.values + tile.first,
+                       .y_stride = product.y.stride,
+                       .scratch = worker.scratch.data()});
+  });
+}
+
+void CpuBackend::normalise(ConstMatrix x, std::span<const float> weight, Matrix y) noexcept {
+  assert(x.width == std::ssize(weight) && x.width == y.width && x.rows == y.rows);
+  const auto eps = static_cast<float>(config_.rms_norm_eps);
+  for_rows(x.rows, x.width * 2, [&](int t, Worker&) {
+    kernels_.scale(x.row(t), kernels_.inverse_rms(x.row(t), x.width, eps), weight.data(), x.width,
+                   y.row(t));
+  });
+}
+
+void CpuBackend::mix_streams(const StreamMix& mix) noexcept {
+  const int n = config_.hc_mult;
+  const int width = config_.hidden_size;
+  const auto eps = static_cast<float>(config_.hc_eps);
+  const auto rms_eps = static_cast<float>(config_.rms_norm_eps);
+  // A Sinkhorn iteration costs about 2 n² divisions, each as much as several multiply-adds.
+  const std::int64_t work = std::int64_t{4} * n * width + config_.hc_sinkhorn_iters * n * n * 8;
+  for_rows(mix.x.rows, work, [&](int t, Worker&) {
+    const float* streams = mix.streams.row(t);
+    const float* control = mix.control.row(t);
+    const float* base = mix.weights->base.data();
+    const auto& scale = mix.weights->scale;
+    const float norm = kernels_.inverse_rms(streams, n * width, rms_eps);
+    float* x = mix.x.row(t);
+    for (int i = 0; i < n; ++i) {
+      const float pre = sigmoid(control[i] * norm * scale[0] + base[i]) + eps;
+      kernels_.accumulate(streams + static_cast<std::int64_t>(i) * width, pre, width, i == 0, x);
+      mix.post.row(t)[i] = 2 * sigmoid(control[n + i] * norm * scale[1] + base[n + i]);
+    }
+    float* comb = mix.comb.row(t);
+    for (int i = 0; i < n * n; ++i) {
+      comb[i] = control[2 * n + i] * norm * scale[2] + base[2 * n + i];
+    }
+    sinkhorn(comb, n, config_.hc_sinkhorn_iters, eps);
+    kernels_.scale(x, kernels_.inverse_rms(x, width, rms_eps), mix.norm.data(), width, x);
+  });
+}
+
+void CpuBackend::mix_head(const HeadMix& mix) noexcept {
+  const int n = config_.hc_mult;
+  const int width = config_.hidden_size;
+  const auto rms_eps = static_cast<float>(config_.rms_norm_eps);
+  for_rows(mix.x.rows, std::int64_t{4} * n * width, [&](int t, Worker&) {
+    const float* streams = mix.streams.row(t);
+    const float norm = kernels_.inverse_rms(streams, n * width, rms_eps);
+    float* x = mix.x.row(t);
+    for (int i = 0; i < n; ++i) {
+      const float weight =
+          sigmoid(mix.control.row(t)[i] * norm * mix.weights->scale + mix.weights->base[size(i)]) +
+          static_cast<float>(config_.hc_eps);
+      kernels_.accumulate(streams + static_cast<std::int64_t>(i) * width, weight, width, i == 0, x);
+    }
+    kernels_.scale(x, kernels_.inverse_rms(x, width, rms_eps), mix.norm.data(), width, x);
+  });
+}
+
+void CpuBackend::expand_streams(Matrix streams, ConstMatrix y, ConstMatrix post,
+                                ConstMatrix comb) noexcept {
+  const int n = config_.hc_mult;
+  for_rows(streams.rows, std::int64_t{n} * (n + 1) * y.width, [&](int t, Worker&) {
+    kernels_.expand(streams.row(t), y.row(t), post.row(t), comb.row(t), n, y.width);
+  });
+}
+
+}  // namespace fathom::engine::cpu

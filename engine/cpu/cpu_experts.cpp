@@ -1,0 +1,186 @@
+// Router and experts of the CPU backend.
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <utility>
+
+#include "engine/cpu/cpu_backend.h"
+
+namespace fathom::engine::cpu {
+namespace {
+
+std::size_t size(std::int64_t count) noexcept {
+  return static_cast<std::size_t>(count);
+}
+
+float softplus(float x) noexcept {
+  return std::max(x, 0.0F) + std::log1p(std::exp(-std::abs(x)));
+}
+
+float clamp_limit(double limit) noexcept {
+  return limit > 0 ? static_cast<float>(limit) : std::numeric_limits<float>::infinity();
+}
+
+// tid2eid: ids were checked at load.
+int expert_of(const Tensor& table, Token token, int i) noexcept {
+  const std::byte* row = table.data + token * table.row_bytes;
+  if (table.format == Format::i32) {
+    std::int32_t id = 0;
+    std::memcpy(&id, row + 4 * i, sizeof id);
+    return id;
+  }
+  std::int64_t id = 0;
+  std::memcpy(&id, row + 8 * i, sizeof id);
+  return static_cast<int>(id);
+}
+
+// The k best keys, best first; ties go to the lower id, as in the oracle. NaN is never better, and
+// ids repeat only if nothing is left to choose.
+void choose_best(std::span<float> keys, std::span<Route> routes) noexcept {
+  for (Route& route : routes) {
+    int best = 0;
+    for (int e = 1; e < std::ssize(keys); ++e) {
+      if (keys[size(e)] > keys[size(best)]) best = e;
+    }
+    route.expert = best;
+    keys[size(best)] = -std::numeric_limits<float>::infinity();
+  }
+}
+
+}  // namespace
+
+//   score[e]  = sqrt(softplus(logits[e]))
+//   chosen    = the experts with the largest score[e] + bias[e], or those of the token's table row
+//   weight[e] = score[e] / Σ score[chosen] · routed_scaling_factor
+//
+// The bias balances load. It decides who is chosen but stays out of the weights, or balancing would
+// change what the model computes.
+void CpuBackend::route(const Routing& routing) noexcept {
+  const int experts = config_.n_routed_experts;
+  const int chosen = config_.num_experts_per_tok;
+  const auto factor = static_cast<float>(config_.routed_scaling_factor);
+  // An exponential and a logarithm a score, then one comparison a score and choice.
+  for_rows(routing.logits.rows, experts * (40 + chosen), [&](int t, Worker& worker) {
+    const std::span<float> scores(worker.scratch.data(), size(experts));
+    const std::span<float> keys(worker.scratch.data() + experts, size(experts));
+    const auto routes = routing.routes.subspan(size(t) * size(chosen), size(chosen));
+    for (int e = 0; e < experts; ++e) {
+      scores[size(e)] = std::sqrt(softplus(routing.logits.row(t)[e]));
+    }
+    if (routing.experts != nullptr) {
+      for (int i = 0; i < chosen; ++i) {
+        routes[size(i)].expert = expert_of(*routing.experts, routing.tokens[size(t)], i);
+      }
+    } else {
+      for (int e = 0; e < experts; ++e) keys[size(e)] = scores[size(e)] + routing.bias[size(e)];
+      choose_best(keys, routes);
+    }
+    float total = 0;
+    for (const Route& route : routes) total += scores[size(route.expert)];
+    if (!config_.norm_topk_prob) total = 1;
+    for (Route& route : routes) route.weight = scores[size(route.expert)] / total * factor;
+  });
+}
+
+// Sorts tokens by expert: every expert's tokens become neighbours in the buffers, so that its
+// weights are unpacked once. The shared expert is the last group and takes all tokens.
+void CpuBackend::group_by_expert(const Mixture& mixture) noexcept {
+  const int chosen = config_.num_experts_per_tok;
+  std::ranges::fill(expert_counts_, 0);
+  for (const Route& route : mixture.routes) ++expert_counts_[size(route.expert)];
+
+  groups_.clear();
+  int first = 0;
+  const float limit = clamp_limit(config_.swiglu_limit);
+  for (int e = 0; e < config_.n_routed_experts; ++e) {
+    int& count = expert_counts_[size(e)];
+    if (count > 0) groups_.push_back({&mixture.weights->experts[size(e)], first, count, limit});
+    first += std::exchange(count, first);  // from here on the next free slot of the expert
+  }
+  for (std::size_t i = 0; i < mixture.routes.size(); ++i) {
+    const int slot = expert_counts_[size(mixture.routes[i].expert)]++;
+    slots_[i] = slot;
+    inputs_[size(slot)] = mixture.x.row(static_cast<int>(i) / chosen);
+  }
+  groups_.push_back(
+      {&mixture.weights->shared, first, mixture.x.rows, clamp_limit(config_.swiglu_limit_shared)});
+  for (int t = 0; t < mixture.x.rows; ++t) inputs_[size(first + t)] = mixture.x.row(t);
+}
+
+void CpuBackend::run_gate_and_up(std::int64_t work) noexcept {
+  const std::int64_t width = config_.moe_intermediate_size;
+  tiles_.clear();
+  for (std::size_t g = 0; g < groups_.size(); ++g) {
+    add_tiles(static_cast<int>(g), width, std::int64_t{2} * groups_[g].tokens * config_.hidden_size,
+              task_work(work));
+  }
+  for_tiles(work, [&](const Tile& tile, Worker& worker) {
+    const Group& group = groups_[size(tile.group)];
+    MultiplyTask task{.weights = &group.weights->w1,
+                      .first_row = tile.first,
+                      .rows = tile.rows,
+                      .x = inputs_.data() + group.first,
+                      .tokens = group.tokens,
+                      .y = gate_.data() + group.first * width + tile.first,
+                      .y_stride = width,
+                      .scratch = worker.scratch.data()};
+    kernels_.multiply(task);
+    task.weights = &group.weights->w3;
+    task.y = up_.data() + group.first * width + tile.first;
+    kernels_.multiply(task);
+    for (int t = 0; t < group.tokens; ++t) {
+      const std::int64_t at = (group.first + t) * width + tile.first;
+      kernels_.swiglu(gate_.data() + at, up_.data() + at, tile.rows, group.limit);
+    }
+  });
+}
+
+void CpuBackend::run_down(std::int64_t work, int slots) noexcept {
+  const std::int64_t width = config_.hidden_size;
+  for (int slot = 0; slot < slots; ++slot) {
+    inputs_[size(slot)] = gate_.data() + slot * std::int64_t{config_.moe_intermediate_size};
+  }
+  tiles_.clear();
+  for (std::size_t g = 0; g < groups_.size(); ++g) {
+    add_tiles(static_cast<int>(g), width,
+              static_cast<std::int64_t>(groups_[g].tokens) * config_.moe_intermediate_size,
+              task_work(work));
+  }
+  for_tiles(work, [&](const Tile& tile, Worker& worker) {
+    const Group& group = groups_[size(tile.group)];
+    kernels_.multiply({.weights = &group.weights->w2,
+                       .first_row = tile.first,
+                       .rows = tile.rows,
+                       .x = inputs_.data() + group.first,
+                       .tokens = group.tokens,
+                       .y = down_.data() + group.first * width + tile.first,
+                       .y_stride = width,
+                       .scratch = worker.scratch.data()});
+  });
+}
+
+void CpuBackend::run_experts(const Mixture& mixture) noexcept {
+  const int chosen = config_.num_experts_per_tok;
+  const int rows = mixture.x.rows;
+  const int slots = rows * (chosen + 1);
+  const std::int64_t width = config_.hidden_size;
+  const std::int64_t work = slots * width * config_.moe_intermediate_size;
+  assert(std::ssize(mixture.routes) == rows * chosen);
+  group_by_expert(mixture);
+  run_gate_and_up(2 * work);
+  run_down(work, slots);
+  for_rows(rows, width * (chosen + 1), [&](int t, Worker&) {
+    float* y = mixture.y.row(t);
+    for (int i = 0; i < chosen; ++i) {
+      const int route = t * chosen + i;
+      kernels_.accumulate(down_.data() + slots_[size(route)] * width,
+                          mixture.routes[size(route)].weight, config_.hidden_size, i == 0, y);
+    }
+    kernels_.accumulate(down_.data() + (rows * chosen + t) * width, 1.0F, config_.hidden_size,
+                        /*first=*/false, y);
+  });
+}
+
+}  // namespace fathom::engine::cpu

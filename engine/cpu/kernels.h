@@ -1,0 +1,99 @@
+// Kernels: what one thread computes, as a table that each instruction set fills.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "engine/cache/rows.h"
+#include "engine/weights/tensor.h"
+
+namespace fathom::engine::cpu {
+
+// y[t][r] = x[t] · W[first_row + r] for r < rows, t < tokens.
+struct MultiplyTask {
+  const Tensor* weights = nullptr;
+  std::int64_t first_row = 0;
+  int rows = 0;
+  const float* const* x = nullptr;  // [tokens] rows of weights->columns floats
+  int tokens = 0;
+  float* y = nullptr;
+  std::int64_t y_stride = 0;
+  float* scratch = nullptr;  // [kUnpackedRows · columns]
+};
+
+// Weight rows that a kernel may unpack at a time: 16 rows of 4096 f32 are 256 KiB, a quarter of a
+// usual L2 cache.
+inline constexpr int kUnpackedRows = 16;
+
+// One query: all `heads` over the same rows, in their order (oracle: attend).
+struct AttendTask {
+  const float* q = nullptr;  // [heads, width]
+  int heads = 0;
+  const std::byte* const* rows = nullptr;  // [count]
+  int count = 0;
+  const RowFormat* format = nullptr;
+  const float* sinks = nullptr;  // [heads]
+  float scale = 0;
+  float* out = nullptr;      // [heads, width]
+  float* scratch = nullptr;  // [attend_scratch(heads, width, count)]
+};
+
+// scores[j] = Σ_head weights[head] · max(0, q[head] · key j) for j in [first, first + count).
+struct IndexTask {
+  const float* q = nullptr;  // [heads, key width]
+  const float* weights = nullptr;
+  int heads = 0;
+  const RowTable* keys = nullptr;
+  std::int64_t first = 0;
+  int count = 0;
+  float* scores = nullptr;   // [count]
+  float* scratch = nullptr;  // [kIndexBlock · key width]
+};
+
+inline constexpr int kIndexBlock = 32;  // keys unpacked at a time
+
+// One candidate of a compressor's window: gate and value per channel, and the slot's constant.
+struct Candidate {
+  const float* value = nullptr;
+  const float* gate = nullptr;
+  const float* ape = nullptr;
+};
+
+inline constexpr int kCandidatesMax = 128;  // ratio 128; ratio 4 has 8
+inline constexpr int kStreamsMax = 8;       // hc_mult; V4 has 4
+
+struct Kernels {
+  std::string_view name;
+  void (*multiply)(const MultiplyTask& task) noexcept;
+  // 1 / sqrt(mean(x²) + epsilon)
+  float (*inverse_rms)(const float* x, int width, float epsilon) noexcept;
+  // y = x · scale · weight; weight null: 1. May be in place.
+  void (*scale)(const float* x, float scale, const float* weight, int width, float* y) noexcept;
+  // y += weight · x, or y = weight · x with `weight · x` alone when `first`
+  void (*accumulate)(const float* x, float weight, int width, bool first, float* y) noexcept;
+  // streams[b] = post[b] · y + Σ_a comb[a · n + b] · streams[a]
+  void (*expand)(float* streams, const float* y, const float* post, const float* comb, int n,
+                 int width) noexcept;
+  // gate = silu(min(gate, limit)) · clamp(up, limit); limit infinite: no clamp
+  void (*swiglu)(float* gate, const float* up, int width, float limit) noexcept;
+  // out = Σ softmax(gate + ape) · value, per channel over the candidates
+  void (*pool)(const Candidate* candidates, int count, int width, float* out) noexcept;
+  void (*attend)(const AttendTask& task) noexcept;
+  std::int64_t (*attend_scratch)(int heads, int width, int count) noexcept;  // in floats
+  void (*index_scores)(const IndexTask& task) noexcept;
+  // As rows.h load().
+  void (*load)(const RowFormat& format, const std::byte* stored, float* row) noexcept;
+};
+
+extern const Kernels kReference;  // plain loops; what the others are held against
+extern const Kernels kAvx2;       // AVX2, FMA, F16C
+extern const Kernels kAvx512;     // AVX-512 F, BW, DQ, VL
+
+// `name`: one of the sets, or auto for the best this machine has. Throws Error if it has it not.
+const Kernels& select_kernels(std::string_view name);
+
+// Whether this machine can run the set of that name.
+bool machine_has(std::string_view name) noexcept;
+
+}  // namespace fathom::engine::cpu

@@ -1,0 +1,150 @@
+// The plain twin: every kernel in the loops of its formula, sums in double. It defines what is
+// right; the vector sets are tested against it.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "engine/cpu/kernels.h"
+
+namespace fathom::engine::cpu {
+namespace {
+
+double dot(const float* a, const float* b, int n) noexcept {
+  double sum = 0;
+  for (int i = 0; i < n; ++i) sum += static_cast<double>(a[i]) * b[i];
+  return sum;
+}
+
+void multiply(const MultiplyTask& task) noexcept {
+  const int columns = static_cast<int>(task.weights->columns);
+  for (int r = 0; r < task.rows; ++r) {
+    dequantize_row(*task.weights, task.first_row + r, task.scratch);
+    for (int t = 0; t < task.tokens; ++t) {
+      task.y[t * task.y_stride + r] = static_cast<float>(dot(task.x[t], task.scratch, columns));
+    }
+  }
+}
+
+float inverse_rms(const float* x, int width, float epsilon) noexcept {
+  return static_cast<float>(1.0 / std::sqrt(dot(x, x, width) / width + epsilon));
+}
+
+void scale(const float* x, float factor, const float* weight, int width, float* y) noexcept {
+  for (int i = 0; i < width; ++i) y[i] = x[i] * factor * (weight != nullptr ? weight[i] : 1.0F);
+}
+
+void accumulate(const float* x, float weight, int width, bool first, float* y) noexcept {
+  for (int i = 0; i < width; ++i) y[i] = (first ? 0.0F : y[i]) + weight * x[i];
+}
+
+void expand(float* streams, const float* y, const float* post, const float* comb, int n,
+            int width) noexcept {
+  for (int d = 0; d < width; ++d) {
+    float mixed[kStreamsMax];
+    for (int b = 0; b < n; ++b) {
+      double sum = static_cast<double>(post[b]) * y[d];
+      for (int a = 0; a < n; ++a) {
+        sum += static_cast<double>(comb[a * n + b]) *
+               streams[static_cast<std::ptrdiff_t>(a) * width + d];
+      }
+      mixed[b] = static_cast<float>(sum);
+    }
+    for (int b = 0; b < n; ++b) streams[static_cast<std::ptrdiff_t>(b) * width + d] = mixed[b];
+  }
+}
+
+void swiglu(float* gate, const float* up, int width, float limit) noexcept {
+  for (int i = 0; i < width; ++i) {
+    const double g = std::min(gate[i], limit);
+    const double u = std::clamp(up[i], -limit, limit);
+    gate[i] = static_cast<float>(g / (1 + std::exp(-g)) * u);
+  }
+}
+
+void pool(const Candidate* candidates, int count, int width, float* out) noexcept {
+  for (int d = 0; d < width; ++d) {
+    double largest = -std::numeric_limits<double>::infinity();
+    for (int c = 0; c < count; ++c) {
+      largest =
+          std::max(largest, static_cast<double>(candidates[c].gate[d]) + candidates[c].ape[d]);
+    }
+    double total = 0;
+    double sum = 0;
+    for (int c = 0; c < count; ++c) {
+      const double gate = static_cast<double>(candidates[c].gate[d]) + candidates[c].ape[d];
+      const double weight = std::exp(gate - largest);
+      total += weight;
+      sum += weight * candidates[c].value[d];
+    }
+    out[d] = static_cast<float>(sum / total);
+  }
+}
+
+// The rows as f32, then a score per row.
+std::int64_t attend_scratch(int /*heads*/, int width, int count) noexcept {
+  return static_cast<std::int64_t>(count) * (width + 1);
+}
+
+void attend(const AttendTask& task) noexcept {
+  const int width = task.format->width;
+  float* rows = task.scratch;
+  float* scores = rows + static_cast<std::int64_t>(task.count) * width;
+  for (int j = 0; j < task.count; ++j) {
+    load(*task.format, task.rows[j], rows + static_cast<std::int64_t>(j) * width);
+  }
+  for (int head = 0; head < task.heads; ++head) {
+    const float* q = task.q + static_cast<std::int64_t>(head) * width;
+    float* out = task.out + static_cast<std::int64_t>(head) * width;
+    float largest = task.sinks[head];
+    for (int j = 0; j < task.count; ++j) {
+      const float* row = rows + static_cast<std::int64_t>(j) * width;
+      scores[j] = static_cast<float>(dot(q, row, width) * task.scale);
+      largest = std::max(largest, scores[j]);
+    }
+    double total = std::exp(static_cast<double>(task.sinks[head]) - largest);
+    for (int j = 0; j < task.count; ++j) {
+      scores[j] = static_cast<float>(std::exp(static_cast<double>(scores[j]) - largest));
+      total += scores[j];
+    }
+    for (int d = 0; d < width; ++d) {
+      double sum = 0;
+      for (int j = 0; j < task.count; ++j) {
+        sum += static_cast<double>(scores[j]) * rows[static_cast<std::int64_t>(j) * width + d];
+      }
+      out[d] = static_cast<float>(sum / total);
+    }
+  }
+}
+
+void index_scores(const IndexTask& task) noexcept {
+  const int width = task.keys->format.width;
+  for (int j = 0; j < task.count; ++j) {
+    load(task.keys->format, task.keys->row(task.first + j), task.scratch);
+    double sum = 0;
+    for (int head = 0; head < task.heads; ++head) {
+      const double product =
+          dot(task.q + static_cast<std::int64_t>(head) * width, task.scratch, width);
+      sum += task.weights[head] * std::max(0.0, product);
+    }
+    task.scores[j] = static_cast<float>(sum);
+  }
+}
+
+}  // namespace
+
+const Kernels kReference = {
+    .name = "reference",
+    .multiply = multiply,
+    .inverse_rms = inverse_rms,
+    .scale = scale,
+    .accumulate = accumulate,
+    .expand = expand,
+    .swiglu = swiglu,
+    .pool = pool,
+    .attend = attend,
+    .attend_scratch = attend_scratch,
+    .index_scores = index_scores,
+    .load = engine::load,
+};
+
+}  // namespace fathom::engine::cpu

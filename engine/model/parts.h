@@ -1,0 +1,45 @@
+// The parts of a transformer block, in the order of the paper. One file each.
+#pragma once
+
+#include "engine/model/pass.h"
+
+namespace fathom::engine {
+
+// attention.cpp: x -> y of one layer; leaves the chunk's rows and slots in the cache.
+void attention(Pass& pass, const BlockWeights& weights, int layer);
+
+// compressor.cpp: stores the rows of windows that the chunk completes, then keeps the projections
+// that unfinished windows need. `values` and `gates` [rows, slots.width] are x · wkvᵀ and x ·
+// wgateᵀ.
+struct Compression {
+  const CompressorWeights& weights;
+  int ratio;
+  bool index_keys;  // the indexer's compressor: keys get a Hadamard rotation
+  ConstMatrix values, gates;
+  Slots slots;
+  RowTable rows;
+};
+void compress(Pass& pass, const Compression& compression);
+
+// indexer.cpp: chooses each query's compressed rows into space.chosen.
+Selection choose_rows(Pass& pass, int layer);
+// Whether the chunk's last query sees more rows than it may keep; if not, every row is chosen
+// whatever the scores are.
+bool must_choose(const Pass& pass) noexcept;
+
+// hyper_connection.cpp: streams -> x (normalised); and back with a part's output y.
+void enter_part(Pass& pass, const HyperWeights& weights, std::span<const float> norm);
+void leave_part(Pass& pass);
+// streams of the given rows -> x in front of the head.
+void collapse_streams(Pass& pass, const HcHead& weights, std::span<const float> norm,
+                      ConstMatrix streams, Matrix x);
+
+// router.cpp: x -> routes. experts.cpp: x -> y.
+void choose_experts(Pass& pass, const BlockWeights& weights);
+void mixture_of_experts(Pass& pass, const BlockWeights& weights);
+
+// forward.cpp
+void fill_angles(Pass& pass);
+void run_block(Pass& pass, const BlockWeights& weights, int layer);
+
+}  // namespace fathom::engine

@@ -1,0 +1,337 @@
+// A timeline of tokens: feeds chunks to the model, goes back, forks, saves.
+#include "engine/session.h"
+
+#include <algorithm>
+#include <bit>
+#include <cassert>
+#include <chrono>
+#include <cmath>
+#include <new>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "engine/cache/kv_cache.h"
+#include "engine/cache/session_file.h"
+#include "engine/cache/snapshots.h"
+#include "engine/error.h"
+#include "engine/model/engine_parts.h"
+#include "engine/model/forward.h"
+
+namespace fathom::engine {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using Visit = std::function<void(int position, std::span<const float> logits)>;
+
+constexpr int kChunkMin = 16;
+constexpr int kChunkMax = 128;  // of a page; larger ones gain little and take more memory
+
+// A pass can be ended after every layer, so a layer must take less than the 0.2 s in which a stop
+// is promised.
+constexpr double kLayerSecondsMax = 0.12;
+constexpr double kLayerSecondsMin = 0.04;
+constexpr double kProgressSeconds = 0.25;
+
+std::size_t size(std::int64_t count) noexcept {
+  return static_cast<std::size_t>(count);
+}
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+void check_finite(std::span<const float> logits, int position) {
+  for (const float logit : logits) {
+    if (!std::isfinite(logit)) {
+      throw Error(
+          fmt::format("the logits at position {} hold {}; the model's weights may be damaged",
+                      position, std::isnan(logit) ? "NaN" : "infinity"));
+    }
+  }
+}
+
+}  // namespace
+
+// tokens.size() == cache.length() between calls.
+struct Session::State {
+  explicit State(std::shared_ptr<const Engine> loaded)
+      : engine(std::move(loaded)), cache(engine->parts().shape) {}
+
+  // How a run of tokens is fed.
+  struct Feed {
+    std::span<const Token> tokens;
+    const Visit* visit = nullptr;  // logits of every token; null: only of the last
+    const PrefillProgress* progress = nullptr;
+    std::stop_token stop = {};
+    bool keep_start = false;  // snapshot where the feed begins
+  };
+
+  int length() const noexcept { return cache.length(); }
+  int feed(const Feed& feed);
+  bool feed_chunk(const Feed& feed, int done, int rows, Clock::time_point& reported);
+  void take_snapshot();
+  void hand_out_logits(Pass& pass, const Feed& feed, bool last);
+  void go_back(int tokens);
+  void check_ids(std::span<const Token> fed) const;
+  Pass pass(const Engine::Parts& parts, KvCache& kv, std::span<const Token> fed) const;
+
+  std::shared_ptr<const Engine> engine;
+  KvCache cache;
+  Snapshots snapshots;
+  std::vector<Token> tokens;
+  std::vector<float> logits;
+  Snapshot before_chunk;  // to return to when a pass is ended; kept for its memory
+  bool records_streams = false;
+  std::vector<float> streams;  // [tokens, hc_mult · hidden_size] if recorded from the first token
+};
+
+Pass Session::State::pass(const Engine::Parts& parts, KvCache& kv,
+                          std::span<const Token> fed) const {
+  return {.config = parts.weights.config,
+          .backend = *parts.backend,
+          .space = parts.space,
+          .cache = kv,
+          .tokens = fed,
+          .plain_rope = parts.plain_rope,
+          .long_rope = parts.long_rope};
+}
+
+void Session::State::check_ids(std::span<const Token> fed) const {
+  const int vocab = engine->config().vocab_size;
+  for (const Token token : fed) {
+    if (token < 0 || token >= vocab) {
+      throw Error(fmt::format("token id {} is outside the model's vocabulary of {}", token, vocab));
+    }
+  }
+}
+
+// Computes tokens in chunks that end on page boundaries; returns how many. A pass that is stopped
+// is undone: its tokens are not remembered.
+int Session::State::feed(const Feed& feed) {
+  check_ids(feed.tokens);
+  const Engine::Parts& parts = engine->parts();
+  const auto total = static_cast<int>(feed.tokens.size());
+  auto reported = Clock::now();
+  int done = 0;
+  try {
+    while (done < total) {
+      const std::lock_guard lock(parts.compute_mutex);
+      const bool at_start = feed.keep_start && done == 0;
+      if (length() > 0 && (at_start || length() % kPageTokens == 0)) take_snapshot();
+      const int to_boundary = kPageTokens - length() % kPageTokens;
+      const int rows = std::min({total - done, to_boundary, parts.chunk_rows});
+      if (!feed_chunk(feed, done, rows, reported)) break;
+      done += rows;
+    }
+  } catch (const std::bad_alloc&) {
+    throw Error(fmt::format("not enough memory for a context of {} tokens; {} are computed",
+                            length() + total - done, length()));
+  }
+  return done;
+}
+
+bool Session::State::feed_chunk(const Feed& feed, int done, int rows, Clock::time_point& reported) {
+  const Engine::Parts& parts = engine->parts();
+  const auto total = static_cast<int>(feed.tokens.size());
+  const auto chunk = feed.tokens.subspan(size(done), size(rows));
+  const auto start = Clock::now();
+
+  // All memory before the first change.
+  cache.reserve(length() + rows);
+  tokens.reserve(std::bit_ceil(tokens.size() + chunk.size()));
+  parts.space.reserve(rows, cache.shape().row.bytes);
+  parts.backend->reserve(rows, static_cast<std::int64_t>(std::bit_ceil(
+                                   std::max(4096U, static_cast<unsigned>(length() + rows)))));
+  if (feed.stop.stop_possible()) cache.capture(before_chunk);
+
+  Pass chunk_pass = pass(parts, cache, chunk);
+  const auto keep_going = [&](int layers, int of) {
+    if (feed.progress != nullptr && *feed.progress && seconds_since(reported) > kProgressSeconds) {
+      reported = Clock::now();
+      (*feed.progress)(done + rows * layers / of, total);
+    }
+    return layers == of || !feed.stop.stop_requested();
+  };
+  if (feed.stop.stop_requested() || !forward(chunk_pass, parts.weights, keep_going)) {
+    cache.go_back(before_chunk);
+    return false;
+  }
+  tokens.insert(tokens.end(), chunk.begin(), chunk.end());
+  logits.clear();
+  if (records_streams) {
+    const std::int64_t width =
+        std::int64_t{engine->config().hc_mult} * engine->config().hidden_size;
+    streams.insert(streams.end(), parts.space.streams.begin(),
+                   parts.space.streams.begin() + rows * width);
+  }
+  hand_out_logits(chunk_pass, feed, done + rows == total);
+
+  const double layer_seconds = seconds_since(start) / engine->config().num_hidden_layers;
+  if (rows == parts.chunk_rows) {
+    if (layer_seconds > kLayerSecondsMax) parts.chunk_rows = std::max(kChunkMin, rows / 2);
+    if (layer_seconds < kLayerSecondsMin) parts.chunk_rows = std::min(kChunkMax, rows * 2);
+  }
+  return true;
+}
+
+void Session::State::hand_out_logits(Pass& chunk_pass, const Feed& feed, bool last) {
+  const Engine::Parts& parts = engine->parts();
+  const int width = chunk_pass.config.hc_mult * chunk_pass.config.hidden_size;
+  const int rows = chunk_pass.rows();
+  if (feed.visit == nullptr && !last) return;
+  const Matrix all = chunk_pass.matrix(parts.space.streams, width);
+  const int first_position = length() - rows;
+  const int first = feed.visit != nullptr ? 0 : rows - 1;
+  for (int row = first; row < rows; row += Workspace::kLogitRows) {
+    const int count = std::min(Workspace::kLogitRows, rows - row);
+    const Matrix found = head(chunk_pass, parts.weights, {all.row(row), count, width, width});
+    for (int i = 0; i < count; ++i) {
+      const std::span<const float> one(found.row(i), size(found.width));
+      check_finite(one, first_position + row + i);
+      if (feed.visit != nullptr) (*feed.visit)(first_position + row + i, one);
+      if (last && row + i + 1 == rows) logits.assign(one.begin(), one.end());
+    }
+  }
+}
+
+void Session::State::take_snapshot() {
+  if (snapshots.has(length())) return;
+  auto snapshot = std::make_shared<Snapshot>();
+  cache.capture(*snapshot);
+  snapshots.add(std::move(snapshot));
+}
+
+// To the latest moment of at most `wanted` tokens that is still known.
+void Session::State::go_back(int wanted) {
+  assert(wanted <= length());
+  if (wanted == length()) return;
+  snapshots.drop_after(wanted);
+  if (const auto moment = snapshots.latest(wanted)) {
+    cache.go_back(*moment);
+  } else {
+    cache.clear();
+  }
+  tokens.resize(size(length()));
+  logits.clear();
+  const std::int64_t width = std::int64_t{engine->config().hc_mult} * engine->config().hidden_size;
+  if (std::ssize(streams) > length() * width) streams.resize(size(length() * width));
+}
+
+Session::Session(std::shared_ptr<const Engine> engine)
+    : state_(std::make_unique<State>(std::move(engine))) {}
+Session::Session(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Session::~Session() = default;
+Session::Session(Session&&) noexcept = default;
+Session& Session::operator=(Session&&) noexcept = default;
+
+Prefill Session::sync(std::span<const Token> prompt, const PrefillProgress& progress,
+                      std::stop_token stop) {
+  const auto start = Clock::now();
+  State& state = *state_;
+  state.check_ids(prompt);
+  const auto [ours, theirs] = std::ranges::mismatch(state.tokens, prompt);
+  const auto common = static_cast<int>(ours - state.tokens.begin());
+  const bool whole = theirs == prompt.end();  // nothing new
+  if (!(whole && ours == state.tokens.end() && !state.logits.empty())) {
+    // The last token is computed again if its logits are gone.
+    state.go_back(whole ? std::max(0, common - 1) : common);
+  }
+  const int reused = state.length();
+  const int prefilled = state.feed({.tokens = prompt.subspan(size(reused)),
+                                    .progress = &progress,
+                                    .stop = stop,
+                                    .keep_start = true});
+  return {.reused = reused, .prefilled = prefilled, .seconds = seconds_since(start)};
+}
+
+std::span<const float> Session::append(Token token) {
+  state_->feed({.tokens = {&token, 1}});
+  return state_->logits;
+}
+
+void Session::extend(std::span<const Token> tokens, const Visit& visit) {
+  state_->feed({.tokens = tokens, .visit = &visit});
+}
+
+void Session::truncate(int tokens) {
+  State& state = *state_;
+  assert(tokens >= 0 && tokens <= state.length());
+  if (tokens == state.length()) return;
+  const std::vector<Token> kept(state.tokens.begin(), state.tokens.begin() + tokens);
+  state.go_back(std::max(0, tokens - 1));
+  state.feed({.tokens = std::span(kept).subspan(size(state.length()))});
+}
+
+std::span<const Token> Session::tokens() const noexcept {
+  return state_->tokens;
+}
+std::span<const float> Session::logits() const noexcept {
+  return state_->logits;
+}
+
+Session Session::fork() const {
+  return Session(std::make_unique<State>(*state_));
+}
+
+void Session::save(const std::filesystem::path& file) const {
+  write_session(file, state_->engine->fingerprint(), state_->cache,
+                {.tokens = state_->tokens, .logits = state_->logits});
+}
+
+Session Session::restore(std::shared_ptr<const Engine> engine, const std::filesystem::path& file) {
+  auto state = std::make_unique<State>(std::move(engine));
+  SessionContents contents = read_session(file, state->engine->fingerprint(),
+                                          state->engine->config().vocab_size, state->cache);
+  state->tokens = std::move(contents.tokens);
+  state->logits = std::move(contents.logits);
+  return Session(std::move(state));
+}
+
+void Session::record_streams(bool on) {
+  state_->records_streams = on;
+}
+
+void Session::mtp(std::span<const int> positions, const Visit& visit) {
+  State& state = *state_;
+  const Engine::Parts& parts = state.engine->parts();
+  if (parts.weights.mtp.empty()) throw Error("this model has no MTP block");
+  const int width = parts.weights.config.hc_mult * parts.weights.config.hidden_size;
+  if (std::ssize(state.streams) != std::int64_t{state.length()} * width) {
+    throw Error("the MTP block needs the streams of all tokens: record_streams() before feeding");
+  }
+  if (positions.empty()) return;
+  const int end = std::ranges::max(positions) + 1;
+  assert(std::ranges::min(positions) >= 0 && end < state.length());
+
+  const MtpWeights& block = parts.weights.mtp.front();
+  KvCache cache(parts.mtp_shape);
+  const std::lock_guard lock(parts.compute_mutex);
+  for (int first = 0; first < end; first += kChunkMax) {
+    const int rows = std::min(kChunkMax, end - first);
+    cache.reserve(end);
+    parts.space.reserve(rows, cache.shape().row.bytes);
+    parts.backend->reserve(rows, end);
+    Pass pass =
+        state.pass(parts, cache, std::span(state.tokens).subspan(size(first + 1), size(rows)));
+    mtp_forward(pass, parts.weights, block,
+                {state.streams.data() + std::int64_t{first} * width, rows, width, width});
+    for (const int position : positions) {
+      if (position < first || position >= first + rows) continue;
+      const Matrix all = pass.matrix(parts.space.streams, width);
+      const Matrix found =
+          mtp_head(pass, parts.weights, block, {all.row(position - first), 1, width, width});
+      visit(position, {found.row(0), size(found.width)});
+    }
+  }
+}
+
+std::int64_t Session::bytes() const noexcept {
+  const State& state = *state_;
+  const std::size_t beside =
+      state.tokens.capacity() * sizeof(Token) + state.logits.capacity() * sizeof(float) +
+      state.streams.capacity() * sizeof(float) + state.before_chunk.bytes.capacity();
+  return state.cache.bytes() + state.snapshots.bytes() + static_cast<std::int64_t>(beside);
+}
+
+}  // namespace fathom::engine
