@@ -48,6 +48,7 @@ struct TokensRecord {
   int step = 0;  // 0: the system text
   Source source = Source::rendered;
   std::vector<std::int32_t> tokens;
+  int calls = 0;  // that a sampled piece makes: as many outcomes must follow
 };
 
 struct OutcomeRecord {

@@ -1,0 +1,169 @@
+// Database, Statement, Transaction: SQLite's C API as objects that clean up after themselves.
+#include "memory/sqlite.h"
+
+#include <cerrno>
+#include <cstring>
+
+#include <fcntl.h>
+#include <sqlite3.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <fmt/format.h>
+
+#include "memory/error.h"
+
+namespace fathom::memory {
+namespace {
+
+// Another process holds the write lock for one event at a time: ten seconds mean that it hangs.
+constexpr int kBusyTimeoutMs = 10'000;
+
+// Makes the file before SQLite does, which would let the umask decide who may read conversations.
+void create_private(const std::filesystem::path& file) {
+  const std::filesystem::path folder = file.parent_path();
+  std::error_code error;
+  if (!folder.empty() && !std::filesystem::exists(folder, error)) {
+    std::filesystem::create_directories(folder.parent_path(), error);
+    if (::mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) {
+      throw Error(fmt::format("cannot create folder {}: {}", folder.string(), strerror(errno)));
+    }
+  }
+  // O_EXCL: only a file of our own making is opened and closed here. Closing a descriptor of a
+  // database that is in use would drop SQLite's locks on it.
+  const int descriptor = ::open(file.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  if (descriptor >= 0) ::close(descriptor);
+}
+
+int size_of(std::size_t bytes) {
+  return static_cast<int>(bytes);
+}
+
+}  // namespace
+
+void Database::Close::operator()(sqlite3* connection) const noexcept {
+  sqlite3_close_v2(connection);
+}
+
+Database::Database(std::string file) : file_(std::move(file)) {
+  if (file_ != ":memory:") create_private(file_);
+  sqlite3* connection = nullptr;
+  const int code = sqlite3_open_v2(file_.c_str(), &connection,
+                                   SQLITE_OPEN_READWRITE | SQLITE_OPEN_FULLMUTEX, nullptr);
+  connection_.reset(connection);
+  if (code != SQLITE_OK) fail(code);
+  sqlite3_extended_result_codes(connection, 1);
+  sqlite3_busy_timeout(connection, kBusyTimeoutMs);
+}
+
+void Database::fail(int code) const {
+  const char* said = connection_ != nullptr ? sqlite3_errmsg(connection_.get()) : "out of memory";
+  switch (code & 0xff) {
+    case SQLITE_NOTADB:
+      throw Error(
+          fmt::format("{} is not a database of Fathom's: it is left as it is. Move it away "
+                      "or name another file with --store.",
+                      file_));
+    case SQLITE_CORRUPT:
+      throw Error(
+          fmt::format("{} is damaged ({}): it is left as it is. Move it away or name "
+                      "another file with --store.",
+                      file_, said));
+    case SQLITE_BUSY:
+      throw Error(fmt::format("{} is locked by another process for more than {} s", file_,
+                              kBusyTimeoutMs / 1000));
+    default:
+      throw Error(fmt::format("{}: {}", file_, said));
+  }
+}
+
+void Database::execute(std::string_view sql) {
+  const int code =
+      sqlite3_exec(connection_.get(), std::string(sql).c_str(), nullptr, nullptr, nullptr);
+  if (code != SQLITE_OK) fail(code);
+}
+
+std::int64_t Database::integer(std::string_view sql) {
+  Statement statement(*this, sql);
+  return statement.step() ? statement.integer(0) : 0;
+}
+
+void Statement::Finalize::operator()(sqlite3_stmt* statement) const noexcept {
+  sqlite3_finalize(statement);
+}
+
+Statement::Statement(const Database& database, std::string_view sql) : database_(database) {
+  sqlite3_stmt* statement = nullptr;
+  const int code =
+      sqlite3_prepare_v2(database.handle(), sql.data(), size_of(sql.size()), &statement, nullptr);
+  statement_.reset(statement);
+  if (code != SQLITE_OK) database_.fail(code);
+}
+
+Statement& Statement::bind(int parameter, std::string_view text) {
+  // An empty view may have no address, and SQLite reads a null address as NULL.
+  const char* bytes = text.empty() ? "" : text.data();
+  const int code = sqlite3_bind_text64(statement_.get(), parameter, bytes, text.size(),
+                                       SQLITE_TRANSIENT, SQLITE_UTF8);
+  if (code != SQLITE_OK) database_.fail(code);
+  return *this;
+}
+
+Statement& Statement::bind(int parameter, std::int64_t number) {
+  const int code = sqlite3_bind_int64(statement_.get(), parameter, number);
+  if (code != SQLITE_OK) database_.fail(code);
+  return *this;
+}
+
+Statement& Statement::bind(int parameter, std::span<const std::byte> blob) {
+  const int code = blob.empty() ? sqlite3_bind_zeroblob(statement_.get(), parameter, 0)
+                                : sqlite3_bind_blob64(statement_.get(), parameter, blob.data(),
+                                                      blob.size(), SQLITE_TRANSIENT);
+  if (code != SQLITE_OK) database_.fail(code);
+  return *this;
+}
+
+bool Statement::step() {
+  const int code = sqlite3_step(statement_.get());
+  if (code == SQLITE_ROW) return true;
+  if (code != SQLITE_DONE) database_.fail(code);
+  return false;
+}
+
+void Statement::run() {
+  while (step()) {
+  }
+}
+
+std::string Statement::text(int column) const {
+  const unsigned char* bytes = sqlite3_column_text(statement_.get(), column);
+  const int size = sqlite3_column_bytes(statement_.get(), column);
+  if (bytes == nullptr) return {};
+  return {reinterpret_cast<const char*>(bytes), static_cast<std::size_t>(size)};
+}
+
+std::int64_t Statement::integer(int column) const {
+  return sqlite3_column_int64(statement_.get(), column);
+}
+
+std::span<const std::byte> Statement::blob(int column) const {
+  const void* bytes = sqlite3_column_blob(statement_.get(), column);
+  const int size = sqlite3_column_bytes(statement_.get(), column);
+  return {static_cast<const std::byte*>(bytes), static_cast<std::size_t>(size)};
+}
+
+Transaction::Transaction(Database& database) : database_(database) {
+  database_.execute("BEGIN IMMEDIATE");
+}
+
+Transaction::~Transaction() {
+  // SQLite may have rolled back by itself (disk full); then there is nothing left to undo.
+  if (open_) sqlite3_exec(database_.handle(), "ROLLBACK", nullptr, nullptr, nullptr);
+}
+
+void Transaction::commit() {
+  database_.execute("COMMIT");
+  open_ = false;
+}
+
+}  // namespace fathom::memory
