@@ -17,10 +17,7 @@
 #include "agent/profile.h"
 #include "engine/sampler.h"
 #include "memory/store.h"
-
-namespace fathom::tools {
-class Toolbox;
-}
+#include "tools/toolbox.h"
 
 namespace fathom::agent {
 
@@ -28,9 +25,21 @@ namespace fathom::agent {
 enum class Mode { automatic, fast, think };
 
 // How a turn ended; the names are those of result.status.
-enum class TurnEnd { answered, unverified, budget, context_full, cancelled, failure, no_sandbox };
+enum class TurnEnd {
+  answered,
+  unverified,    // the command given with --verify failed
+  budget,        // a limit of Budget
+  context_full,  // no token fits any more
+  stuck,         // the same calls, or the same tokens, again and again
+  cancelled,     // asked to stop
+  failure,       // ours
+  no_sandbox,    // calls cannot be isolated, so none ran
+  no_engine      // the model cannot compute
+};
 
 std::string_view name(TurnEnd end) noexcept;
+std::string_view name(Mode mode) noexcept;
+int exit_code(TurnEnd end) noexcept;  // of the README's table; cancelled: that of SIGINT
 std::optional<Mode> mode_by_name(std::string_view name) noexcept;  // "auto", "fast", "think"
 
 // Limits of one turn; 0: none.
@@ -72,6 +81,7 @@ struct TurnResult {
 // Everything that one conversation works with. References outlive the agent.
 struct AgentParts {
   std::unique_ptr<Model> model;
+  std::shared_ptr<void> borrowed;  // what the tools borrow; lives as long as they do
   std::unique_ptr<tools::Toolbox> toolbox;
   memory::Store& store;
   EventSink& sink;
@@ -97,7 +107,6 @@ class Agent {
   void abandon() noexcept;
 
  private:
-  struct Turn;
   struct Parts;
   std::unique_ptr<Parts> parts_;
 };

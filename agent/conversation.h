@@ -4,9 +4,12 @@
 // and would then cost a new prefill and change what the model said. So a conversation is stored
 // as tokens, and resuming reads them back instead of rendering messages.
 //
-// Between steps the timeline ends with an end-of-sentence token. What comes next (the outcomes of
-// the calls, then perhaps a message) is rendered as one user turn when the next step begins, so a
-// run that was killed anywhere leaves a timeline that can go on.
+// It is made of the system text, then user turns and sampled pieces in alternation:
+//   user turn      <｜User｜> outcomes and message
+//   sampled piece  <｜Assistant｜>, <think> or </think>, what the model said, EOS
+// The opener belongs to the sampled piece, which is stored when the reply is whole. A run that was
+// killed anywhere thus leaves a user turn that awaits its reply, or calls that await outcomes, and
+// from both the conversation can go on.
 #pragma once
 
 #include <map>
@@ -46,9 +49,11 @@ class Conversation {
   // Whether the last thing in the timeline is a user turn that was never answered.
   bool awaits_reply() const noexcept { return awaits_reply_; }
 
-  // Grow the timeline; the caller stores the same tokens with the event that tells of them.
-  void add_rendered(std::span<const engine::Token> tokens);
-  void add_sampled(std::span<const engine::Token> tokens, int calls);
+  // Grow the timeline; the caller stores the same tokens with the event that tells of them. A user
+  // turn carries all pending outcomes, one for each call of the sampled piece before it.
+  enum class Rendered { system_text, user_turn };
+  void add_rendered(std::span<const engine::Token> tokens, Rendered kind);
+  void add_sampled(std::span<const engine::Token> tokens);
   void add_outcome(PendingOutcome outcome);
   void begin_turn() noexcept { ++turns_; }
 

@@ -1,0 +1,75 @@
+// The loop of one conversation.
+#include "agent/agent.h"
+
+#include <array>
+#include <csignal>
+#include <utility>
+
+#include "agent/turn.h"
+
+namespace fathom::agent {
+
+struct Agent::Parts {
+  Bench bench;
+};
+
+std::string_view name(TurnEnd end) noexcept {
+  static constexpr std::array<std::string_view, 9> kNames = {
+      "answered",  "unverified", "budget",     "context_full", "stuck",
+      "cancelled", "failure",    "no_sandbox", "no_engine"};
+  return kNames[static_cast<std::size_t>(end)];
+}
+
+int exit_code(TurnEnd end) noexcept {
+  static constexpr std::array<int, 9> kExits = {0, 3, 4, 6, 7, 128 + SIGINT, 1, 8, 9};
+  return kExits[static_cast<std::size_t>(end)];
+}
+
+std::optional<Mode> mode_by_name(std::string_view name) noexcept {
+  if (name == "auto") return Mode::automatic;
+  if (name == "fast") return Mode::fast;
+  if (name == "think") return Mode::think;
+  return std::nullopt;
+}
+
+std::string_view name(Mode mode) noexcept {
+  static constexpr std::array<std::string_view, 3> kNames = {"auto", "fast", "think"};
+  return kNames[static_cast<std::size_t>(mode)];
+}
+
+Agent::Agent(AgentParts parts, Conversation conversation, AgentOptions options) {
+  std::vector<prompt::DeclaredTool> declared;
+  for (const tools::Tool& tool : parts.toolbox->tools()) {
+    declared.push_back(prompt::declared_tool(tool.schema));
+  }
+  const std::string id = conversation.id();
+  const std::int64_t next_n = conversation.events();
+  const std::uint64_t seed = options.seed;
+  parts_ = std::unique_ptr<Parts>(
+      new Parts{.bench = {.model = std::move(parts.model),
+                          .borrowed = std::move(parts.borrowed),
+                          .toolbox = std::move(parts.toolbox),
+                          .profile = std::move(parts.profile),
+                          .options = std::move(options),
+                          .conversation = std::move(conversation),
+                          .journal = Journal(parts.store, id, next_n, parts.sink),
+                          .sampler = engine::Sampler(seed),
+                          .declared = std::move(declared)}});
+}
+
+Agent::~Agent() = default;
+
+const std::string& Agent::conversation() const noexcept {
+  return parts_->bench.conversation.id();
+}
+
+TurnResult Agent::run_turn(std::string_view text, Mode mode, std::stop_token stop) {
+  return Turn(parts_->bench, mode, std::move(stop)).run(text);
+}
+
+void Agent::abandon() noexcept {
+  const auto& signal = parts_->bench.options.stop_signal;
+  parts_->bench.journal.abandon(name(TurnEnd::cancelled), 128 + (signal ? signal() : SIGINT));
+}
+
+}  // namespace fathom::agent

@@ -1,0 +1,121 @@
+// One turn: from a message to its result.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "agent/agent.h"
+#include "agent/deadline.h"
+#include "agent/generator.h"
+#include "agent/journal.h"
+#include "agent/prompt/reply_parser.h"
+#include "agent/vocabulary.h"
+#include "tools/snapshot.h"
+#include "tools/toolbox.h"
+
+namespace fathom::agent {
+
+// What the turns of one conversation share.
+struct Bench {
+  std::unique_ptr<Model> model;
+  std::shared_ptr<void> borrowed;
+  std::unique_ptr<tools::Toolbox> toolbox;
+  Profile profile;
+  AgentOptions options;
+  Conversation conversation;
+  Journal journal;
+  engine::Sampler sampler;
+  std::vector<prompt::DeclaredTool> declared;
+  std::optional<Vocabulary> vocabulary = {};  // known once the model has given logits
+  bool started = false;                       // the start event is written
+};
+
+// How many outcomes a reply needs: one for each call, and one more that tells the model so if a
+// call was lost because it was cut off.
+int calls_of(const prompt::Reply& reply);
+tools::Outcome cut_off();
+
+// The outcome of a call that did not run.
+tools::Outcome refused(tools::Status status, std::string text);
+
+class Turn {
+ public:
+  // `bench` outlives it.
+  Turn(Bench& bench, Mode mode, std::stop_token stop);
+
+  TurnResult run(std::string_view text);
+
+ private:
+  using Json = nlohmann::ordered_json;
+
+  // What a turn has used so far.
+  struct Tally {
+    int steps = 0;
+    int prefilled = 0;
+    int reused = 0;
+    int sampled = 0;
+    int thinking = 0;
+  };
+
+  // What one step used, for its event.
+  struct Step {
+    engine::Prefill prefill;
+    Generated generated;
+    double tools_seconds = 0;
+    bool thought = false;
+  };
+
+  void begin(std::string_view text);
+  void write_start();
+  TurnEnd loop();
+  TurnEnd failure(std::string code, std::string message, TurnEnd end) noexcept;
+  TurnResult finish() noexcept;
+
+  std::optional<TurnEnd> end_before_step();
+  std::optional<TurnEnd> end_after_step(const Generated& generated);
+  TurnEnd stopped();
+  TurnEnd over_budget(std::string_view which, std::string message);
+  TurnEnd verified();
+
+  bool prefill(Step& step);
+  void generate(Step& step);
+  void write_reply(const Step& step);
+  void act(Step& step);
+  tools::Outcome perform(const prompt::ReplyCall& call, int number, bool may_run);
+  int write_outcome(tools::Outcome outcome, int number, int tokens_max);
+  void write_step(const Step& step);
+
+  bool thinks_next() const;
+  bool goes_in_circles();
+  Live live(std::string phase) const;
+  Json at_step() const;
+  Json usage() const;
+  Json result_fields(TurnEnd end, int exit) const;
+  void add_patch(Json& fields) const noexcept;
+  std::vector<engine::Token> user_turn(std::string_view text) const;
+  const engine::Tokenizer& tokenizer() const { return bench_.model->tokenizer(); }
+
+  Bench& bench_;
+  const Mode mode_;
+  Deadline deadline_;
+  const int number_;
+  const std::int64_t began_ms_;
+  int step_ = 0;
+  int call_ = 0;  // of the step
+  Tally tally_;
+  std::unique_ptr<tools::Snapshot> before_;
+  std::string answer_;
+  Json error_;
+  Json verdict_;
+  TurnEnd end_ = TurnEnd::failure;
+  bool used_tokens_up_ = false;
+  bool last_outcomes_ok_ = true;
+  std::string last_calls_;  // of the step before: names, arguments, how they ended
+  std::string calls_;
+  int repetitions_ = 0;
+};
+
+}  // namespace fathom::agent
