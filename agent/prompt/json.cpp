@@ -329,7 +329,7 @@ std::string python_spelling(const Json& value) {
   return out;
 }
 
-std::string quoted(std::string_view text) {
+std::string json_string(std::string_view text) {
   std::string out;
   append_quoted(out, text);
   return out;

@@ -47,6 +47,6 @@ tl::expected<Json, JsonError> read_json(std::string_view text);
 std::string python_spelling(const Json& value);
 
 // A string as JSON, in the same spelling.
-std::string quoted(std::string_view text);
+std::string json_string(std::string_view text);
 
 }  // namespace fathom::agent::prompt

@@ -42,7 +42,7 @@ struct Message {
   // assistant
   std::string reasoning_content = {};
   std::vector<PastCall> tool_calls = {};
-  bool without_eos = false;  // a prefilled turn, to be continued (wo_eos)
+  bool without_eos = false;            // a prefilled turn, to be continued (wo_eos)
   std::optional<Mode> turn_mode = {};  // as generated; only the trajectory profile reads it
 
   std::string tool_call_id = {};  // tool; empty: none
