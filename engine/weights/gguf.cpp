@@ -139,7 +139,10 @@ class Gguf::Reader {
 Gguf::Gguf(const std::filesystem::path& path) : file_(std::make_shared<MappedFile>(path)) {
   Reader reader(*file_);
   if (std::memcmp(reader.take(4, "the magic number"), "GGUF", 4) != 0) {
-    throw Error(fmt::format("{}: is no GGUF file: it does not begin with GGUF", path.string()));
+    throw Error(fmt::format(
+        "{}: is no GGUF file: it does not begin with GGUF (of a Hugging Face checkpoint, name "
+        "the folder)",
+        path.string()));
   }
   const auto version = reader.number<std::uint32_t>("the version");
   if (version != kVersion) {
