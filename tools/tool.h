@@ -55,7 +55,7 @@ std::string_view name(Effect effect) noexcept;
 class Arguments {
  public:
   // `object` must be a JSON object.
-  explicit Arguments(const nlohmann::json& object);
+  explicit Arguments(const nlohmann::ordered_json& object);
 
   // The value, or nothing when the call does not give it. Asserts that the type is right.
   std::optional<std::string> text(std::string_view name) const;
@@ -68,7 +68,7 @@ class Arguments {
   std::string names() const;
 
  private:
-  std::shared_ptr<const nlohmann::json> object_;
+  std::shared_ptr<const nlohmann::ordered_json> object_;
 };
 
 // Receives output while a call runs: whole UTF-8 characters without terminal escapes, on the
