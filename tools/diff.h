@@ -7,6 +7,19 @@
 
 namespace fathom::tools {
 
+struct DiffInput {
+  std::string path;  // relative to the workspace
+  std::string_view before = {};
+  std::string_view after = {};
+  bool created = false;  // there was no such file before
+  bool deleted = false;  // there is none after
+};
+
+// A diff with 3 lines of context that `git apply` and `patch -p1` accept: `diff --git a/PATH
+// b/PATH`, `--- a/PATH` and `+++ b/PATH` (/dev/null for a file that does not exist), then hunks.
+// Empty if nothing changed.
+std::string unified_diff(const DiffInput& input);
+
 // Lines [begin, end) before, replaced by lines [begin, end) after; counted from 0.
 struct Replaced {
   int before_begin = 0;
@@ -15,21 +28,9 @@ struct Replaced {
   int after_end = 0;
 };
 
-// What turns `before` into `after`, ascending: the fewest lines (Myers), or fewer steps of work
-// where the texts have next to nothing in common.
+// What turns `before` into `after`, ascending and with equal lines between: the fewest lines that
+// do it (Myers), or everything between the equal ends where finding the fewest takes too long.
 std::vector<Replaced> compare_lines(const std::vector<std::string_view>& before,
                                     const std::vector<std::string_view>& after);
-
-// A unified diff with 3 lines of context that `git apply` and `patch -p1` accept: headers
-// `--- a/PATH` and `+++ b/PATH` (/dev/null for a text that does not exist), then hunks. Empty if
-// the texts are equal.
-struct DiffInput {
-  std::string path;
-  std::string_view before;
-  std::string_view after;
-  bool created = false;
-  bool deleted = false;
-};
-std::string unified_diff(const DiffInput& input);
 
 }  // namespace fathom::tools

@@ -39,12 +39,12 @@ struct Omitted {
 
 struct Outcome {
   Status status = Status::ok;
-  std::string text;         // as the model sees it: header line, newline, body; valid UTF-8
-  std::optional<int> exit;  // of a command
+  std::string text = {};         // as the model sees it: header line, newline, body; valid UTF-8
+  std::optional<int> exit = {};  // of a command
   double seconds = 0;
-  std::optional<Omitted> omitted;
-  std::vector<FileChange> files;
-  std::string full;  // everything, for the store; empty: `text` is everything
+  std::optional<Omitted> omitted = {};
+  std::vector<FileChange> files = {};
+  std::string full = {};  // everything, for the store; empty: `text` is everything
 };
 
 // "ok", "failed", … and "reads", …: the words of the event stream.
