@@ -1,0 +1,113 @@
+// Walks the upper folders of a workspace.
+//
+// A walk over a whole large workspace would cost every call more than starting it. Obeyed names
+// matter most where tools look for them: in the workspace's own folder and in the roots of
+// repositories and packages near it.
+#include "sandbox/guards.h"
+
+#include <algorithm>
+#include <deque>
+
+#include "sandbox/protected.h"
+#include "sandbox/workspace.h"
+
+namespace fathom::sandbox {
+namespace {
+
+constexpr int kDepthMax = 3;      // monorepos keep packages two or three folders down
+constexpr int kFoldersMax = 400;  // about a millisecond
+constexpr int kModulesDepthMax = 8;
+
+std::string join(const std::string& folder, const std::string& name) {
+  return folder.empty() ? name : folder + "/" + name;
+}
+
+class Finder {
+ public:
+  explicit Finder(const std::filesystem::path& root) : workspace_(root) {}
+
+  GuardedNames find() {
+    struct Folder {
+      std::string path;
+      int depth;
+    };
+    std::deque<Folder> waiting = {{"", 0}};
+    for (int seen = 0; !waiting.empty() && seen < kFoldersMax; ++seen) {
+      const Folder folder = waiting.front();
+      waiting.pop_front();
+      const auto entries = workspace_.list(folder.path);
+      if (!entries) continue;
+      look_at(folder.path, *entries);
+      if (folder.depth == kDepthMax) continue;
+      for (const Entry& entry : *entries) {
+        if (entry.kind == Entry::Kind::directory && !is_protected(entry.path)) {
+          waiting.push_back({entry.path, folder.depth + 1});
+        }
+      }
+    }
+    return std::move(names_);
+  }
+
+ private:
+  void look_at(const std::string& folder, const std::vector<Entry>& entries) {
+    const auto has = [&](const std::string& path) {
+      return std::ranges::find(entries, path, &Entry::path) != entries.end();
+    };
+    for (const char* name : kObeyedNames) note(join(folder, name), has(join(folder, name)));
+    const std::string git = join(folder, ".git");
+    const auto found = std::ranges::find(entries, git, &Entry::path);
+    if (found == entries.end()) return;
+    if (found->kind != Entry::Kind::directory) {
+      note(git, /*present=*/true);  // a worktree's or submodule's pointer to its git directory
+      return;
+    }
+    names_.present.push_back({.path = git, .read_only = false});
+    add_git_directory(git);
+    add_modules(join(git, "modules"), 0);
+    const auto worktrees = workspace_.list(join(git, "worktrees"));
+    for (const Entry& each : worktrees.value_or(std::vector<Entry>())) {
+      check(join(each.path, "config.worktree"));
+    }
+  }
+
+  void add_git_directory(const std::string& folder) {
+    for (const char* name : kGitNames) check(join(folder, name));
+  }
+
+  // Submodules have git directories of their own, which may again have submodules; the name of a
+  // submodule may hold slashes.
+  void add_modules(const std::string& folder, int depth) {
+    const auto entries = workspace_.list(folder);
+    if (!entries || depth == kModulesDepthMax) return;
+    for (const Entry& entry : *entries) {
+      if (entry.kind != Entry::Kind::directory) continue;
+      if (workspace_.stat(join(entry.path, "HEAD"))) {
+        add_git_directory(entry.path);
+        add_modules(join(entry.path, "modules"), depth + 1);
+      } else {
+        add_modules(entry.path, depth + 1);
+      }
+    }
+  }
+
+  void check(const std::string& path) { note(path, workspace_.stat(path).has_value()); }
+
+  void note(const std::string& path, bool present) {
+    if (present) {
+      names_.present.push_back({.path = path});
+    } else {
+      names_.absent.push_back(path);
+    }
+  }
+
+  Workspace workspace_;
+  GuardedNames names_;
+};
+
+}  // namespace
+
+GuardedNames find_guarded_names(const std::filesystem::path& workspace) {
+  return Finder(workspace).find();
+}
+
+}  // namespace fathom::sandbox
