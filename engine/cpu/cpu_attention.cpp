@@ -153,11 +153,11 @@ void CpuBackend::select(const IndexQuery& query) noexcept {
   }
   for (int i = 0; i < queries; ++i) {
     if (visible(i) > config_.index_topk) {
-      const int blocks = (visible(i) + kIndexBlock - 1) / kIndexBlock;
-      for_rows(blocks, static_cast<std::int64_t>(query.q.width) * kIndexBlock,
+      const int blocks = (visible(i) + kRowBlock - 1) / kRowBlock;
+      for_rows(blocks, static_cast<std::int64_t>(query.q.width) * kRowBlock,
                [&](int block, Worker& worker) {
-                 const int first = block * kIndexBlock;
-                 score_keys(query, i, first, std::min(kIndexBlock, visible(i) - first),
+                 const int first = block * kRowBlock;
+                 score_keys(query, i, first, std::min(kRowBlock, visible(i) - first),
                             workers_[0].scores.data() + first, worker);
                });
     }

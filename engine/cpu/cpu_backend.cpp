@@ -86,12 +86,13 @@ void CpuBackend::reserve(int rows, std::int64_t tokens) {
   const std::int64_t attended =
       config_.sliding_window +
       std::max(std::min<std::int64_t>(config_.index_topk, tokens / 4), tokens / 128);
+  const std::int64_t key_width = (config_.index_head_dim + kBlock - 1) / kBlock * kBlock;
   const std::int64_t scratch = std::max(
-      {kUnpackedRows * columns_max_,
+      {kUnpackedRows * (columns_max_ + kBlock),
        kernels_.attend_scratch(config_.num_attention_heads, config_.head_dim,
                                static_cast<int>(attended)),
-       kIndexBlock * static_cast<std::int64_t>(config_.index_head_dim),
-       static_cast<std::int64_t>(2 * config_.n_routed_experts), std::int64_t{config_.hidden_size}});
+       kRowBlock * (key_width + config_.index_n_heads),
+       static_cast<std::int64_t>(2 * config_.n_routed_experts), std::int64_t{config_.head_dim}});
   for (Worker& worker : workers_) {
     grow(worker.scratch, scratch);
     grow(worker.rows, attended);

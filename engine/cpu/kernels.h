@@ -19,12 +19,16 @@ struct MultiplyTask {
   int tokens = 0;
   float* y = nullptr;
   std::int64_t y_stride = 0;
-  float* scratch = nullptr;  // [kUnpackedRows · columns]
+  float* scratch = nullptr;  // [kUnpackedRows, columns rounded up to kBlock]
 };
 
 // Weight rows that a kernel may unpack at a time: 16 rows of 4096 f32 are 256 KiB, a quarter of a
 // usual L2 cache.
 inline constexpr int kUnpackedRows = 16;
+
+// Cached rows that a kernel unpacks at a time: 64 KiB of f32 at width 512, which stay near while
+// all heads use them.
+inline constexpr int kRowBlock = 32;
 
 // One query: all `heads` over the same rows, in their order (oracle: attend).
 struct AttendTask {
@@ -48,10 +52,8 @@ struct IndexTask {
   std::int64_t first = 0;
   int count = 0;
   float* scores = nullptr;   // [count]
-  float* scratch = nullptr;  // [kIndexBlock · key width]
+  float* scratch = nullptr;  // [kRowBlock, key width rounded up to kBlock + heads]
 };
-
-inline constexpr int kIndexBlock = 32;  // keys unpacked at a time
 
 // One candidate of a compressor's window: gate and value per channel, and the slot's constant.
 struct Candidate {

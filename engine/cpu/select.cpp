@@ -14,7 +14,7 @@ namespace cpu {
 namespace {
 
 // Best first.
-const std::array<const Kernels*, 1> kSets = {&kReference};
+const std::array<const Kernels*, 3> kSets = {&kAvx512, &kAvx2, &kReference};
 
 }  // namespace
 
