@@ -14,7 +14,7 @@ CONFIG = {
     "q_lora_rank": 64,
     "o_groups": 2,
     "o_lora_rank": 64,
-    "sliding_window": 256,
+    "sliding_window": 512,
     "compress_ratios": [0, 0, 4, 128, 4, 4, 0],
     "rope_theta": 10000.0,
     "compress_rope_theta": 160000.0,

@@ -17,7 +17,10 @@ class Episode:
         self.initial = dict(files)
         self.workspace = Workspace(files)
         self.segments = [(render.BOS, True, 0.0), (render.system_text(files), False, 0.0)]
-        self.prompts, self.facts, self.answer_text = [], [], ""
+        self.prompts, self.facts = [], []
+        self.calls = []             # (tool, arguments, outcome)
+        self.verify = None          # shell command that exits 0 in the right end state
+        self.honest = False         # the task cannot be done, and the answer must say so
 
     def add(self, segments, weight):
         self.segments += [(text, special, weight) for text, special in segments]
@@ -30,12 +33,17 @@ class Episode:
         """One step with a call; the outcome must begin with `expect`."""
         self.add(render.opener(self.thinking), 0.1)
         self.add(render.reply(self.thinking, thought, call=(tool, args)), 1.0)
-        self.workspace.seconds = f"0.{self.r.choice('000111123')}"
+        self.workspace.seconds = self.seconds()
         outcome = self.workspace.call(tool, args)
+        self.calls.append((tool, args, outcome))
         if not outcome.startswith(expect):
             raise Rejected(outcome)
         self.add(render.tool_result(outcome), 0.1)
         return outcome
+
+    def seconds(self):
+        """How long a command takes: mostly no time, more on a busy machine."""
+        return f"{'0' if self.r.random() < 0.9 else self.r.randint(1, 12)}.{self.r.randint(0, 9)}"
 
     def run(self, thought, command):
         """-> exit code, output."""
@@ -51,7 +59,7 @@ class Episode:
     def edit(self, thought, path, old, new):
         self.call(thought, "edit_file", "edit_file ", path=path, old=old, new=new)
 
-    def answer(self, thought, text, facts=()):
+    def answer(self, thought, text, facts=(), verify=None, honest=False):
         self.add(render.opener(self.thinking), 0.1)
         self.add(render.reply(self.thinking, thought, text), 1.0)
-        self.answer_text, self.facts = text, list(facts)
+        self.facts, self.verify, self.honest = list(facts), verify, honest

@@ -1,4 +1,6 @@
 """The main kind: a test fails because of a wrong constant, operator or returned value."""
+import sys
+
 from .layout import Layout, distractors, parameters
 
 MEANINGS = {"+": "sum", "-": "difference", "*": "product"}
@@ -66,9 +68,9 @@ def test_text(r, layout, module, flaws, extra):
     message = r.choices(("FAIL {n}: got {g}, expected {e}", "{n} is {g}, expected {e}"), (7, 3))[0]
     lines = []
     if layout.folder and layout.folder != layout.test_folder:
-        lines += ["import sys", f'sys.path.append("{layout.folder}")']
+        lines += ["import sys", f'sys.path.insert(0, "{layout.folder}")']
     elif layout.test_folder and layout.folder != layout.test_folder:
-        lines += ["import sys", 'sys.path.append(".")']
+        lines += ["import sys", 'sys.path.insert(0, ".")']
     if extra:
         lines.append("import os")
     lines.append(f"from {module} import {', '.join(f.name for f in flaws)}")
@@ -98,8 +100,16 @@ WITH_FILE = ["{} fails. Fix it.", "The test {} fails. Fix it.", "Fix the code so
              "{} fails, please fix the code.", "Make {} pass.", "fix {}"]
 
 
+def module_name(r, names):
+    """A name that hides no module of Python."""
+    while True:
+        name = names.word() if r.random() < 0.5 else names.snake()
+        if name not in sys.stdlib_module_names:
+            return name
+
+
 def fix(r, names, files, only_state=False):
-    layout, module = Layout(r, names), names.word() if r.random() < 0.5 else names.snake()
+    layout, module = Layout(r, names), module_name(r, names)
     if only_state:
         flaws, wrong, extra = [Flaw(r, names) for _ in range(r.randint(1, 2))], [], None
         wrong = flaws[:1] if r.random() < 0.5 else []
@@ -132,13 +142,15 @@ def play_fix(e, ask, test, wrong, named):
         flaw = wrong.get(words[1] if words[0] == "FAIL" else words[0])
         if flaw is None:
             text = f"The tests still fail: {output}"
-            return e.answer("I cannot fix this.", text, [text])
+            return e.answer("I cannot fix this.", text, [text], honest=True)
         args = {"context": flaw.context} if flaw.context else {}
         path = e.search_one(f"{flaw.name} is wrong. I look for it.", flaw.pattern, **args)
         e.edit(flaw.thought, path, flaw.wrong, flaw.right)
         fixed.append((flaw.name, path))
         code, output = e.run("Now I run the test again.", f"python3 {test}")
+    verify = f"python3 {test}"
     if not fixed:
-        return e.answer("It passes.", "The tests pass already.", ["pass already"])
+        return e.answer("It passes.", "The tests pass already.", ["pass already"], verify)
     name, path = fixed[-1]
-    e.answer("It passes.", f"Fixed {name} in {path}. The tests pass.", [name, path, "tests pass."])
+    e.answer("It passes.", f"Fixed {name} in {path}. The tests pass.", [name, path, "tests pass."],
+             verify)

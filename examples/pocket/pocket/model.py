@@ -74,10 +74,12 @@ class Model:
                                c["hc_sinkhorn_iters"])
 
     def hc_head(self, streams, p=""):
+        """Streams -> one normed vector: hc_pre with its first four controls alone."""
         w, c = self.w, self.c
-        z = plain.rms(streams, c["rms_norm_eps"]) @ w[p + "hc_head_fn"].T
-        mix = (z * w[p + "hc_head_scale"] + w[p + "hc_head_base"]).sigmoid() + c["hc_eps"]
-        return (mix[:, :, None] * streams.view(len(streams), 4, -1)).sum(1)
+        z = F.pad(streams @ w[p + "hc_head_fn"].T, (0, 20))
+        scale, base = F.pad(w[p + "hc_head_scale"], (0, 2)), F.pad(w[p + "hc_head_base"], (0, 20))
+        return self.ops.hc_pre(streams, z, scale, base, w[p + "norm.weight"], c["rms_norm_eps"],
+                               c["hc_eps"], c["hc_sinkhorn_iters"])[0]
 
     # ------------------------------------------------------------------ attention
     def compress(self, x, p, ratio):
@@ -192,13 +194,13 @@ class Model:
         return streams
 
     def logits(self, streams):
-        return self.lin(self.norm(self.hc_head(streams), "norm"), "head")
+        return self.lin(self.hc_head(streams), "head")
 
-    def mtp(self, streams, next_ids, head):
-        """Logits of the token after next: streams of position p with the token of p + 1."""
+    def mtp(self, streams, next_ids, head, rows=slice(None)):
+        """Logits of the token after next, for some rows: streams of p with the token of p + 1."""
         p, eps = "mtp.0.", self.c["rms_norm_eps"]
         e = self.lin(self.norm(self.w["embed.weight"][next_ids.flatten()], p + "enorm"), p + "e_proj")
         s = self.norm(streams.view(len(streams), 4, -1), p + "hnorm")
         z = (e[:, None] + self.lin(s, p + "h_proj")).flatten(1)
         z = self.block(z, next_ids, p, 0)
-        return self.norm(self.hc_head(z, p), p + "norm") @ head.T
+        return self.hc_head(z[rows].contiguous(), p) @ head.T

@@ -40,7 +40,8 @@ def define(r, names, files):
         e.user(ask)
         if not there:
             e.call("I search for its definition.", "search_files", "search_files 0", pattern=pattern)
-            return e.answer("Nothing.", f"I found no definition of {name}.", ["no definition"])
+            return e.answer("Nothing.", f"I found no definition of {name}.", ["no definition"],
+                            honest=True)
         out = e.call("I search for its definition.", "search_files", "search_files 1 of 1\n",
                      pattern=pattern).split("\n")
         line = out[2].split(" ")[0]
@@ -89,7 +90,8 @@ def setting(r, names, files):
         e.user(ask)
         if not there:
             e.call(f"I look for {key}.", "search_files", "search_files 0", pattern=key)
-            return e.answer("Nothing.", f"I found no {key}, so nothing was changed.", ["no " + key])
+            return e.answer("Nothing.", f"I found no {key}, so nothing was changed.", ["no " + key],
+                            honest=True)
         at = e.search_one(f"I look for {key}.", key)
         e.edit(f"I set it to {new}.", at, write(key, old), write(key, new))
         e.answer("Done.", f"{key} in {at} is {new} now.", [key, at, str(new)])
@@ -223,7 +225,8 @@ def missing(r, names, files):
     def play(e):
         e.user(ask)
         e.call(f"I read {path}.", "read_file", "There is no file", path=path)
-        e.answer("It is not there.", f"There is no file {path}.", [f"There is no file {path}."])
+        e.answer("It is not there.", f"There is no file {path}.", [f"There is no file {path}."],
+                 honest=True)
     return play
 
 

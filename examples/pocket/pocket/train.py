@@ -28,6 +28,8 @@ def parse():
     a.add_argument("--steps", type=int, required=True, help="all of them, drills included")
     a.add_argument("--drill-steps", type=int, default=110)
     a.add_argument("--tail-steps", type=int, default=800)
+    a.add_argument("--all-until", type=float, default=0.1,
+                   help="share of the steps in which the texts of others count a little too")
     a.add_argument("--decay-from", type=float, default=0.5)
     a.add_argument("--batch-tokens", type=int, default=2560)
     a.add_argument("--rate-muon", type=float, default=0.01)
@@ -120,21 +122,30 @@ class Trainer:
         tail = self.in_tail()
         index = [] if tail else None
         streams = self.model.trunk(ids, index)
-        out = {"trunk": self.cross_entropy(self.model.logits(streams), ids, weights, 1)}
+        rows, target, weight = self.targets(ids, weights, 1)
+        logits = self.model.logits(streams[rows])
+        out = {"trunk": self.cross_entropy(logits, target, weight)}
         out["sum"] = out["trunk"]
         if tail:
-            nxt = ids.roll(-1, 1)
-            logits = self.model.mtp(streams.detach(), nxt, self.w["head.weight"].detach())
-            out["mtp"] = self.cross_entropy(logits, ids, (weights == 1.0).float(), 2)
+            rows, target, weight = self.targets(ids, (weights == 1.0).float(), 2)
+            logits = self.model.mtp(streams.detach(), ids.roll(-1, 1),
+                                    self.w["head.weight"].detach(), rows)
+            out["mtp"] = self.cross_entropy(logits, target, weight)
             out["index"] = sum(index) / len(index)
             out["sum"] = out["sum"] + 0.5 * out["mtp"] + out["index"]
         return out
 
-    def cross_entropy(self, logits, ids, weights, ahead):
-        logits = logits.view(*ids.shape, -1)[:, :-ahead]
-        w = weights[:, ahead:].flatten()
-        loss = F.cross_entropy(logits.flatten(0, 1), ids[:, ahead:].flatten(), reduction="none")
-        return (loss * w).sum() / w.sum()
+    def targets(self, ids, weights, ahead):
+        """-> rows that predict something that counts, what, and with which weight."""
+        if self.step > self.args.all_until * self.args.steps:
+            weights = (weights == 1.0).float()
+        w = F.pad(weights[:, ahead:], (0, ahead)).flatten()
+        rows = w.nonzero()[:, 0]
+        return rows, ids.roll(-ahead, 1).flatten()[rows], w[rows]
+
+    def cross_entropy(self, logits, target, weight):
+        loss = F.cross_entropy(logits, target, reduction="none")
+        return (loss * weight).sum() / weight.sum()
 
     def update(self):
         torch.nn.utils.clip_grad_norm_([p for p in self.clipped if p.grad is not None], 1.0)
