@@ -1,7 +1,8 @@
 """Trains the model: `python3 -m pocket.train RUN_FOLDER --steps N`. Resumes what is there.
 
-Three stages by step: copy drills alone, then episodes of the scripted expert with some drills, then
-the same with the MTP block and the indexers, which learn beside the trunk without changing it.
+First copy drills alone, then episodes of the scripted expert, with some drills for a while. A run of
+its own, `--beside --start TRUNK.pt`, then trains the MTP block and the indexers, which learn from
+the finished trunk without changing it.
 """
 import argparse
 import random
@@ -27,7 +28,6 @@ def parse():
     a.add_argument("run", type=Path)
     a.add_argument("--steps", type=int, required=True, help="all of them, drills included")
     a.add_argument("--drill-steps", type=int, default=110)
-    a.add_argument("--tail-steps", type=int, default=800)
     a.add_argument("--all-until", type=float, default=0.1,
                    help="share of the steps in which the texts of others count a little too")
     a.add_argument("--decay-from", type=float, default=0.5)
@@ -35,6 +35,7 @@ def parse():
     a.add_argument("--rate-muon", type=float, default=0.01)
     a.add_argument("--rate-adam", type=float, default=0.003)
     a.add_argument("--start", type=Path, help="weights to start from, for a continuation")
+    a.add_argument("--beside", action="store_true", help="MTP block and indexers alone")
     a.add_argument("--seed", type=int, default=0)
     a.add_argument("--save-every", type=int, default=300)
     return a.parse_args()
@@ -87,7 +88,9 @@ class Trainer:
             w, self.step, self.tokens = state["weights"], state["step"], state["tokens"]
             self.data.r.seed(f"{args.seed} resumed at {self.step}")
         for name, p in w.items():
-            p.requires_grad_(p.is_floating_point() and not name.endswith("gate.bias"))
+            beside = name.startswith("mtp.") or ".indexer." in name
+            p.requires_grad_(p.is_floating_point() and not name.endswith("gate.bias")
+                             and (beside or not args.beside))
         self.w, self.model = w, Model(w, ops=FusedOps())
         self.muon, self.adam = optim.build(w, CONFIG, args.rate_muon, args.rate_adam)
         if state:
@@ -114,26 +117,20 @@ class Trainer:
         start = self.args.decay_from
         return warm * (1.0 if done < start else 1 - 0.98 * (done - start) / (1 - start))
 
-    def in_tail(self):
-        return self.step >= self.args.steps - self.args.tail_steps
-
     def losses(self, ids, weights):
-        """-> dictionary of losses; "sum" is what is minimised."""
-        tail = self.in_tail()
-        index = [] if tail else None
-        streams = self.model.trunk(ids, index)
+        """-> dictionary of losses; their sum is minimised."""
+        if self.args.beside:
+            return self.losses_beside(ids, weights)
+        streams = self.model.trunk(ids)
         rows, target, weight = self.targets(ids, weights, 1)
-        logits = self.model.logits(streams[rows])
-        out = {"trunk": self.cross_entropy(logits, target, weight)}
-        out["sum"] = out["trunk"]
-        if tail:
-            rows, target, weight = self.targets(ids, (weights == 1.0).float(), 2)
-            logits = self.model.mtp(streams.detach(), ids.roll(-1, 1),
-                                    self.w["head.weight"].detach(), rows)
-            out["mtp"] = self.cross_entropy(logits, target, weight)
-            out["index"] = sum(index) / len(index)
-            out["sum"] = out["sum"] + 0.5 * out["mtp"] + out["index"]
-        return out
+        return {"trunk": self.cross_entropy(self.model.logits(streams[rows]), target, weight)}
+
+    def losses_beside(self, ids, weights):
+        index = []
+        streams = self.model.trunk(ids, index)
+        rows, target, weight = self.targets(ids, (weights == 1.0).float(), 2)
+        logits = self.model.mtp(streams, ids.roll(-1, 1), self.w["head.weight"], rows)
+        return {"mtp": self.cross_entropy(logits, target, weight), "index": sum(index)}
 
     def targets(self, ids, weights, ahead):
         """-> rows that predict something that counts, what, and with which weight."""
@@ -158,6 +155,8 @@ class Trainer:
         for p in self.w.values():
             p.grad = None
         for prefix, load in self.model.loads.items():
+            if self.args.beside and not prefix.startswith("mtp."):
+                continue
             load = load.float()
             self.w[prefix + "gate.bias"] += 0.001 * (load.mean() - load).sign()
 
@@ -169,7 +168,7 @@ class Trainer:
             self.data.drill_share = 0.1 if self.step < 0.4 * a.steps else 0.0
             ids, weights = self.data.drills() if drilling else self.data.batch()
             losses = self.losses(ids, weights)
-            losses["sum"].backward()
+            sum(losses.values()).backward()
             self.update()
             for k, v in losses.items():
                 mean.setdefault(k, []).append(v.item())
