@@ -1,4 +1,4 @@
-// Finds added tokens (`<think>`, `｜DSML｜`) in text, leftmost first and the longest at each place.
+// Finds added tokens (`<think>`, `｜DSML｜`) in text, leftmost first, the longest at each place.
 #pragma once
 
 #include <optional>

@@ -46,23 +46,20 @@ bool is_white_space(CharacterClass kind) noexcept {
   return kind == CharacterClass::space || kind == CharacterClass::newline;
 }
 
-// Where the third split's text ends: the other two have taken these characters out.
-bool ends_third_split(CharacterClass kind) noexcept {
-  return kind == CharacterClass::number || kind == CharacterClass::cjk;
-}
-
 }  // namespace
 
 bool same_pattern(std::string_view pattern, std::string_view split) {
   return normalised(pattern) == normalised(split);
 }
 
-// The end of the text looks like a number: both end what the third split sees.
+// The end of a text looks like a number: both end what the third split sees.
 Splitter::Character Splitter::character(std::size_t at) const noexcept {
-  if (at >= text_.size()) return {CharacterClass::number, 0};
+  constexpr Character kEnd{CharacterClass::number, 0};
+  if (at >= text_.size()) return kEnd;
   const auto byte = static_cast<unsigned char>(text_[at]);
-  if (byte < 0x80) return {classes_.of(byte), 1};
+  if (byte < 0x80) return in_cjk_ ? kEnd : Character{classes_.of(byte), 1};
   const CodePoint point = code_point_at(text_, at);
+  if (is_cjk(point.value) != in_cjk_) return kEnd;
   return {classes_.of(point.value), static_cast<std::size_t>(point.size)};
 }
 
@@ -114,7 +111,7 @@ std::size_t Splitter::white_space(std::size_t at) const noexcept {
     if (next.kind == CharacterClass::newline) after_newline = at;
   }
   if (after_newline != begin) return after_newline;
-  return ends_third_split(next.kind) || last == begin ? at : last;
+  return next.kind == CharacterClass::number || last == begin ? at : last;
 }
 
 std::size_t Splitter::third_split(std::size_t at) const noexcept {
@@ -142,16 +139,13 @@ std::size_t Splitter::third_split(std::size_t at) const noexcept {
       return word != second ? word : at;
     }
     case CharacterClass::number:
-    case CharacterClass::cjk:
       break;
   }
   return at;
 }
 
 std::size_t Splitter::piece(std::size_t at) const noexcept {
-  const CharacterClass kind = character(at).kind;
-  if (kind == CharacterClass::number) return numbers(at);
-  if (kind == CharacterClass::cjk) return run_of(kind, at);
+  if (character(at).kind == CharacterClass::number) return numbers(at);
   const std::size_t match = third_split(at);
   if (match != at) return match;
 
@@ -164,7 +158,9 @@ std::size_t Splitter::piece(std::size_t at) const noexcept {
 
 std::string_view Splitter::next() noexcept {
   const std::size_t begin = at_;
-  if (begin < text_.size()) at_ = piece(begin);
+  if (begin == text_.size()) return {};
+  in_cjk_ = is_cjk(code_point_at(text_, begin).value);
+  at_ = piece(begin);
   return text_.substr(begin, at_ - begin);
 }
 

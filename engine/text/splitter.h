@@ -16,7 +16,9 @@ namespace fathom::engine {
 //   2  [一-龥぀-ゟ゠-ヿ]+
 //   3  kThirdSplit
 //
-// So numbers and CJK runs end a text as far as the third pattern's look-ahead is concerned.
+// So the third pattern sees runs of CJK and the text between them apart, each as a text of its own
+// that ends where the other begins; numbers end it too. Of a CJK run it leaves letters together and
+// cuts off punctuation, as in 一・二.
 inline constexpr std::string_view kFirstSplit = R"(\p{N}{1,3})";
 inline constexpr std::string_view kSecondSplit = "[一-龥\u3040-ゟ゠-ヿ]+";
 inline constexpr std::string_view kThirdSplit =
@@ -39,6 +41,7 @@ class Splitter {
     CharacterClass kind;
     std::size_t size;  // bytes; 0 at the end of the text
   };
+  // As the third split sees it: outside the present text all is the end.
   Character character(std::size_t at) const noexcept;
 
   // Each returns where its match ends; `at` if there is none.
@@ -54,6 +57,7 @@ class Splitter {
   const CharacterClasses& classes_ = CharacterClasses::classes();
   std::string_view text_;
   std::size_t at_ = 0;
+  bool in_cjk_ = false;  // the present text is a CJK run
 };
 
 }  // namespace fathom::engine

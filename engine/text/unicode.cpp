@@ -56,10 +56,6 @@ CharacterClasses::CharacterClasses() {
               CharacterClass::space);
   }
   plane_[U'\r'] = plane_[U'\n'] = CharacterClass::newline;
-
-  // None of these is a \p{N}, so the first split leaves them all to the second.
-  std::fill(plane_.begin() + 0x3040, plane_.begin() + 0x3100, CharacterClass::cjk);
-  std::fill(plane_.begin() + 0x4E00, plane_.begin() + 0x9FA6, CharacterClass::cjk);
 }
 
 const CharacterClasses& CharacterClasses::classes() {

@@ -7,7 +7,7 @@
 namespace fathom::engine {
 
 // One class per code point: \p{L} and so on are general categories of Unicode 16, `space` and
-// `newline` together are \s. CJK is the range of the second split, [一-龥぀-ゟ゠-ヿ].
+// `newline` together are \s.
 enum class CharacterClass : std::uint8_t {
   other,  // controls, format characters, private use, unassigned
   letter,
@@ -17,8 +17,12 @@ enum class CharacterClass : std::uint8_t {
   symbol,
   space,    // \s but CR and LF
   newline,  // CR and LF
-  cjk,
 };
+
+// The range of the second split, [一-龥぀-ゟ゠-ヿ].
+constexpr bool is_cjk(char32_t c) noexcept {
+  return (c >= 0x4E00 && c <= 0x9FA5) || (c >= 0x3040 && c <= 0x30FF);
+}
 
 // Immutable; classes() builds it once.
 class CharacterClasses {
