@@ -1,0 +1,75 @@
+// Bytes per second of the tokenizer on one core, and how long loading takes. Needs the published
+// tokenizer.json (./bootstrap test fetches it).
+#include <filesystem>
+#include <fstream>
+#include <random>
+#include <sstream>
+#include <string>
+
+#include <benchmark/benchmark.h>
+
+#include "engine/tokenizer.h"
+
+namespace {
+
+using fathom::engine::AddedTokens;
+using fathom::engine::Tokenizer;
+
+constexpr std::size_t kBytes = 1 << 20;
+
+std::filesystem::path path() {
+  return std::filesystem::path(FATHOM_BUILD) / ".." / "data" / "tokenizer.json";
+}
+
+const Tokenizer& tokenizer() {
+  static const auto kTokenizer = Tokenizer::load(path());
+  return *kTokenizer;
+}
+
+// A file of the tree, repeated.
+std::string from_file(const char* name) {
+  std::ifstream file(std::string(FATHOM_SOURCE) + "/" + name);
+  std::stringstream text;
+  text << file.rdbuf();
+  std::string whole;
+  while (whole.size() < kBytes) whole += text.str();
+  return whole;
+}
+
+std::string random_letters() {
+  std::mt19937 random(1);
+  std::string text(kBytes, ' ');
+  for (char& c : text) c = static_cast<char>('a' + random() % 26);
+  return text;
+}
+
+std::string chinese() {
+  const std::string words[] = {"模型", "在", "同一个", "进程", "里", "运行", "代码", "和", "工具"};
+  std::mt19937 random(1);
+  std::string text;
+  while (text.size() < kBytes) text += words[random() % std::size(words)];
+  return text;
+}
+
+void encode(benchmark::State& state, const std::string& text) {
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(tokenizer().encode(text, AddedTokens::plain));
+  }
+  state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(text.size()));
+}
+
+void load(benchmark::State& state) {
+  for (auto _ : state) benchmark::DoNotOptimize(Tokenizer::load(path()));
+  state.SetBytesProcessed(state.iterations() *
+                          static_cast<std::int64_t>(std::filesystem::file_size(path())));
+}
+
+}  // namespace
+
+BENCHMARK_CAPTURE(encode, source, from_file("engine/text/bpe.cpp"))->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(encode, english, from_file("LICENSE"))->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(encode, chinese_run, chinese())->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(encode, no_space, random_letters())->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(encode, newlines, std::string(kBytes, '\n'))->Unit(benchmark::kMillisecond);
+BENCHMARK(load)->Unit(benchmark::kMillisecond);
+BENCHMARK_MAIN();
