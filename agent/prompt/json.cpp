@@ -1,3 +1,4 @@
+// Reads JSON by recursive descent and spells it as CPython does.
 #include "agent/prompt/json.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// Fences and inline code, line by line.
 #include "agent/prompt/markdown_code.h"
 
 namespace fathom::agent::prompt {

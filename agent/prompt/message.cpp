@@ -1,3 +1,4 @@
+// Names of the errors, and how the parts of a message are joined.
 #include "agent/prompt/message.h"
 
 namespace fathom::agent::prompt {

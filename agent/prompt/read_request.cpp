@@ -1,3 +1,4 @@
+// Reads the members of a request, keeping the first error.
 #include "agent/prompt/read_request.h"
 
 #include <array>

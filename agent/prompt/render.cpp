@@ -1,3 +1,4 @@
+// Writes prepared turns as segments (chat encoding 5.2 to 5.5).
 #include "agent/prompt/render.h"
 
 #include <cassert>

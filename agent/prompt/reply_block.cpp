@@ -1,3 +1,4 @@
+// The states inside a block, each one function.
 #include "agent/prompt/reply_block.h"
 
 #include <algorithm>

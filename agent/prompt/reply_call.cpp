@@ -1,3 +1,4 @@
+// Puts a call together from its parameters.
 #include "agent/prompt/reply_call.h"
 
 #include <algorithm>

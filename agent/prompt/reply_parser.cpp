@@ -1,3 +1,4 @@
+// The states outside blocks: reasoning, content, and what follows a block.
 #include "agent/prompt/reply_parser.h"
 
 #include <algorithm>

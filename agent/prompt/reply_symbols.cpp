@@ -1,3 +1,4 @@
+// Special tokens of a reply to symbols, and back to their text.
 #include "agent/prompt/reply_symbols.h"
 
 #include <algorithm>

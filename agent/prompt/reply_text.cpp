@@ -1,3 +1,4 @@
+// Looks for tags in what arrived of a reply.
 #include "agent/prompt/reply_text.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// Splits markup at its special tokens.
 #include "agent/prompt/segment_writer.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// The preparation steps of the chat encoding, 5.1 and 6.
 #include "agent/prompt/turns.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// Finds added tokens by narrowing a sorted list byte by byte.
 #include "engine/text/added_tokens.h"
 
 #include <algorithm>

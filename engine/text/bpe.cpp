@@ -1,3 +1,4 @@
+// Merging: plainly, for short pieces, and for long ones.
 #include "engine/text/bpe.h"
 
 #include <cassert>

@@ -1,3 +1,4 @@
+// The JSON walk of a tokenizer file.
 #include "engine/text/json_cursor.h"
 
 #include <charconv>

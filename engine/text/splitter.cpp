@@ -1,3 +1,4 @@
+// The three split patterns as a hand-written scanner.
 #include "engine/text/splitter.h"
 
 #include "engine/text/utf8.h"

@@ -1,3 +1,4 @@
+// Byte characters, and the checks that make a tokenizer whole.
 #include "engine/text/tables.h"
 
 #include <array>

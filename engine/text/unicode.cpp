@@ -1,3 +1,4 @@
+// Expands the generated ranges into a table of the first plane.
 #include "engine/text/unicode.h"
 
 #include <algorithm>

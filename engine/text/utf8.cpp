@@ -1,3 +1,4 @@
+// UTF-8 by table 3-7 of the Unicode Standard.
 #include "engine/text/utf8.h"
 
 #include <cstdint>

@@ -1,3 +1,4 @@
+// The hash table behind Vocabulary::find.
 #include "engine/text/vocabulary.h"
 
 #include <cassert>
