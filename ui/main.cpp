@@ -4,6 +4,7 @@
 #include <exception>
 #include <functional>
 #include <string>
+#include <string_view>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -270,6 +271,12 @@ int dispatch(int count, char** values) {
   add_bench(program, bench, chosen);
   add_debug(program, logits, tokenizer, chosen);
   add_sandbox(program, sandbox, chosen);
+  // `fathom -p PROMPT`, as other agents spell it, is `fathom run PROMPT`.
+  std::string run_command = "run";
+  if (count > 1 &&
+      (std::string_view(values[1]) == "-p" || std::string_view(values[1]) == "--print")) {
+    values[1] = run_command.data();
+  }
   try {
     program.parse(count, values);
   } catch (const CLI::ParseError& error) {

@@ -1,0 +1,215 @@
+// Builds every part that a conversation works with.
+#include "ui/commands/assembly.h"
+
+#include <random>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "sandbox/run.h"
+#include "tools/desk.h"
+#include "tools/toolbox.h"
+#include "ui/commands/model_path.h"
+#include "ui/version.h"
+
+namespace fathom::ui {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A verification may build and test a whole project.
+constexpr double kVerifySeconds = 1800;
+
+// Enough to see why it failed; the last lines say it.
+constexpr std::size_t kVerifyTextMax = 16 << 10;
+
+sandbox::Policy policy_for(const AssemblyOptions& options, const fs::path& workspace) {
+  sandbox::Policy policy;
+  policy.profile = options.sandbox == "read-only" ? sandbox::Profile::read_only
+                                                  : sandbox::Profile::workspace_write;
+  policy.workspace = workspace;
+  policy.write_roots = options.writable_folders;
+  return policy;
+}
+
+// "user-namespace+landlock+seccomp": what confines a command here.
+std::string tier_of(const sandbox::Policy& policy) {
+  std::string tier;
+  for (const sandbox::Layer& layer : sandbox::examine(policy)) {
+    if (layer.state != sandbox::Layer::State::works) continue;
+    tier += tier.empty() ? layer.name : "+" + layer.name;
+  }
+  return tier.empty() ? "none" : tier;
+}
+
+// The end of a text, cut at a line.
+std::string last_lines(std::string text) {
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  if (text.size() <= kVerifyTextMax) return text;
+  const std::size_t cut = text.find('\n', text.size() - kVerifyTextMax);
+  return "…" +
+         (cut == std::string::npos ? text.substr(text.size() - kVerifyTextMax) : text.substr(cut));
+}
+
+agent::Verdict verify(const std::string& command, sandbox::Policy policy, std::stop_token stop) {
+  policy.limits.seconds = kVerifySeconds;
+  std::string text;
+  const sandbox::Exit exit = sandbox::run(
+      {.argv = {"bash", "-c", command}, .directory = {}}, policy,
+      [&text](std::string_view bytes) { text += bytes; }, std::move(stop));
+  if (!exit.sentence.empty()) text += "\n" + exit.sentence;
+  return {.exit = exit.code, .text = last_lines(std::move(text))};
+}
+
+std::uint64_t seed_or_random(std::uint64_t seed) {
+  if (seed != 0) return seed;
+  std::random_device random;  // 32 bits a call; small enough for every reader of JSON numbers
+  return random();
+}
+
+}  // namespace
+
+struct Assembly::Parts {
+  AssemblyOptions options;
+  fs::path workspace;
+  fs::path model_path;
+  std::string model_name;
+  memory::Store store;
+  std::shared_ptr<const engine::Engine> engine;
+  std::shared_ptr<const engine::Tokenizer> tokenizer;
+  sandbox::Policy policy;
+  std::string vocabulary;
+  std::string tier;
+
+  fs::path kept_folder(const std::string& conversation) const;
+  std::unique_ptr<tools::Toolbox> toolbox(const agent::Profile& profile, tools::Desk& desk) const;
+  agent::Profile profile() const;
+  agent::AgentOptions agent_options(const agent::Profile& profile) const;
+  std::unique_ptr<agent::Agent> agent(agent::Conversation conversation, agent::EventSink& sink);
+};
+
+// Texts too long for an outcome stay readable when the conversation is resumed.
+fs::path Assembly::Parts::kept_folder(const std::string& conversation) const {
+  if (options.ephemeral) return {};
+  const fs::path file = options.store.empty() ? memory::Store::default_path() : options.store;
+  return file.parent_path() / "kept" / conversation;
+}
+
+std::unique_ptr<tools::Toolbox> Assembly::Parts::toolbox(const agent::Profile& profile,
+                                                         tools::Desk& desk) const {
+  auto toolbox = std::make_unique<tools::Toolbox>(tools::standard_tools(desk));
+  if (options.no_tools) {
+    toolbox->keep({});
+  } else {
+    toolbox->keep(options.tools.empty() ? profile.tools : options.tools);
+  }
+  return toolbox;
+}
+
+agent::Profile Assembly::Parts::profile() const {
+  agent::Profile profile = agent::load_profile(model_path);
+  if (!options.system.empty()) profile.system = options.system;
+  if (!options.append_system.empty()) profile.system += "\n\n" + options.append_system;
+  if (!options.bare) profile.instructions = agent::read_instructions(workspace);
+  return profile;
+}
+
+agent::AgentOptions Assembly::Parts::agent_options(const agent::Profile& profile) const {
+  agent::AgentOptions agent;
+  agent.budget = options.budget;
+  agent.sampling.temperature = options.temperature.value_or(profile.temperature);
+  agent.seed = seed_or_random(options.seed);
+  agent.workspace = workspace;
+  agent.program_version = version();
+  agent.sandbox = {
+      {"profile", sandbox::profile_name(policy.profile)}, {"tier", tier}, {"network", "off"}};
+  agent.stop_signal = options.stop_signal;
+  if (!options.verify.empty()) {
+    agent.verify = [command = options.verify, policy = policy](std::stop_token stop) {
+      return verify(command, policy, std::move(stop));
+    };
+  }
+  return agent;
+}
+
+std::unique_ptr<agent::Agent> Assembly::Parts::agent(agent::Conversation conversation,
+                                                     agent::EventSink& sink) {
+  const agent::Profile shape = profile();
+  const auto desk = std::make_shared<tools::Desk>(
+      tools::DeskOptions{.workspace = workspace,
+                         .count_tokens =
+                             [words = tokenizer](std::string_view text) {
+                               return static_cast<int>(
+                                   words->encode(text, engine::AddedTokens::plain).size());
+                             },
+                         .kept = kept_folder(conversation.id())},
+      policy);
+  return std::make_unique<agent::Agent>(
+      agent::AgentParts{.model = agent::engine_model(engine, model_name),
+                        .borrowed = desk,
+                        .toolbox = toolbox(shape, *desk),
+                        .store = store,
+                        .sink = sink,
+                        .profile = shape},
+      std::move(conversation), agent_options(shape));
+}
+
+Assembly::Assembly(const AssemblyOptions& options) {
+  const fs::path workspace = fs::canonical(options.workspace);
+  const fs::path model_path = find_model(options.model.path);
+  const engine::EngineOptions engine_options{.kernels = options.model.kernels,
+                                             .threads = options.model.threads,
+                                             .mtp = {},
+                                             .on_progress = options.on_progress};
+  // The store first: a damaged one is known before minutes of loading.
+  memory::Store store = options.ephemeral       ? memory::Store::in_memory()
+                        : options.store.empty() ? memory::Store(memory::Store::default_path())
+                                                : memory::Store(options.store);
+  auto engine = engine::Engine::load(model_path, engine_options);
+  auto tokenizer = engine->tokenizer();
+  sandbox::Policy policy = policy_for(options, workspace);
+  parts_ = std::make_unique<Parts>(
+      Parts{.options = options,
+            .workspace = workspace,
+            .model_path = model_path,
+            .model_name = model_path.has_filename() ? model_path.filename().string()
+                                                    : model_path.parent_path().filename().string(),
+            .store = std::move(store),
+            .engine = std::move(engine),
+            .tokenizer = tokenizer,
+            .policy = policy,
+            .vocabulary = agent::vocabulary_of(*tokenizer),
+            .tier = tier_of(policy)});
+}
+
+Assembly::~Assembly() = default;
+
+memory::Store& Assembly::store() noexcept {
+  return parts_->store;
+}
+const engine::Engine& Assembly::engine() const noexcept {
+  return *parts_->engine;
+}
+const fs::path& Assembly::workspace() const noexcept {
+  return parts_->workspace;
+}
+const std::string& Assembly::model_name() const noexcept {
+  return parts_->model_name;
+}
+
+std::unique_ptr<agent::Agent> Assembly::start(agent::EventSink& sink) {
+  return parts_->agent(
+      agent::Conversation(parts_->store, {.workspace = parts_->workspace.string(),
+                                          .model = parts_->model_name,
+                                          .fingerprint = std::string(parts_->engine->fingerprint()),
+                                          .vocabulary = parts_->vocabulary}),
+      sink);
+}
+
+std::unique_ptr<agent::Agent> Assembly::resume(std::string_view conversation,
+                                               agent::EventSink& sink) {
+  return parts_->agent(agent::Conversation::resume(parts_->store, conversation, parts_->vocabulary),
+                       sink);
+}
+
+}  // namespace fathom::ui

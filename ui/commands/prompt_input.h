@@ -1,0 +1,15 @@
+// The task of a run: from the command line, from standard input, or from both.
+#pragma once
+
+#include <string>
+
+#include <tl/expected.hpp>
+
+namespace fathom::ui {
+
+// `argument` as it is; "-": standard input is the task; else standard input, if it is a pipe or a
+// file, follows as a <stdin> block. Never waits for a person: without a task the sentence that
+// says so is the error.
+tl::expected<std::string, std::string> read_prompt(const std::string& argument);
+
+}  // namespace fathom::ui
