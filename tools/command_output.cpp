@@ -117,7 +117,8 @@ std::string readable_output(std::string_view bytes) {
                        count_of(static_cast<std::int64_t>(bytes.size()), "byte"));
   }
   TerminalFilter filter;
-  std::string text = filter.feed(bytes) + filter.finish();
+  std::string text = filter.feed(bytes);
+  text += filter.finish();
   text = fold_repeated_lines(collapse_overwritten(text));
   while (text.ends_with('\n')) text.pop_back();
   return text;

@@ -176,11 +176,14 @@ Outcome describe(Desk::State& desk, const Edit& edit) {
   const std::string note =
       edit.tolerated.empty() ? "" : fmt::format(" (found despite {})", edit.tolerated);
   desk.seen.edited(edit.path, split_lines(edit.before), lines, first, last);
-  return {
-      .text = fmt::format("edit_file {} {}-{} → {}{}\n{}", edit.path, edit.first, edit.last, target,
-                          note, lines.empty() ? "(empty)" : numbered(lines, first, last)),
-      .files = {
-          {.path = edit.path, .change = "modified", .before = edit.before, .after = edit.after}}};
+  Outcome outcome{.text = fmt::format("edit_file {} {}-{} → {}{}\n{}", edit.path, edit.first,
+                                      edit.last, target, note,
+                                      lines.empty() ? "(empty)" : numbered(lines, first, last))};
+  if (edit.after != edit.before) {
+    outcome.files = {
+        {.path = edit.path, .change = "modified", .before = edit.before, .after = edit.after}};
+  }
+  return outcome;
 }
 
 Result work_out(Desk::State& desk, const Arguments& arguments, Edit edit) {
@@ -209,9 +212,6 @@ Outcome edit_file_of(Desk::State& desk, const Arguments& arguments) {
   }
   const Result edit = work_out(desk, arguments, {.path = *path, .before = std::move(**before)});
   if (!edit) return edit.error();
-  if (edit->after == edit->before) {
-    return refuse(Status::failed, fmt::format("new equals what {} has; nothing changed.", *path));
-  }
   const auto written = desk.workspace.replace(*path, edit->after);
   if (!written) return refuse(desk, written.error(), given, Access::write);
   return describe(desk, *edit);

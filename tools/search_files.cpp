@@ -170,16 +170,18 @@ std::string describe(const Gaps& gaps) {
   return notes.empty() ? "" : "\n" + join(notes, "\n");
 }
 
-// One file's block as far as it fits; returns how many of its matches are shown.
+// The shown part of a search, file by file until the matches or the tokens are used up.
 class Page {
  public:
-  Page(Desk::State& desk, int limit) : desk_(desk), limit_(limit) {}
+  Page(Desk::State& desk, const Query& query) : desk_(desk), query_(query) {}
 
   // False: the page is full.
   bool add(const FileMatches& file) {
     std::string heading = "\n" + repair_utf8(file.path);
+    int last_match = -kContextMax;
     for (const Line& line : file.lines) {
-      if (shown_ == limit_) return false;
+      const bool trails = !line.matches && line.number <= last_match + query_.context;
+      if (shown_ == query_.limit && !trails) return false;
       std::string_view text = line.text;
       if (text.ends_with('\r')) text.remove_suffix(1);
       const std::string cut = cut_line(repair_utf8(text), kLineCharactersMax);
@@ -189,7 +191,10 @@ class Page {
       if (tokens_ > kTokensMax && shown_ > 0) return false;
       body_ += row;
       heading.clear();
-      shown_ += line.matches ? 1 : 0;
+      if (line.matches) {
+        ++shown_;
+        last_match = line.number;
+      }
       if (cut.size() == text.size()) desk_.seen.show_line(file.path, line.number, line.text);
     }
     return true;
@@ -200,7 +205,7 @@ class Page {
 
  private:
   Desk::State& desk_;
-  int limit_;
+  const Query& query_;
   int shown_ = 0;
   int tokens_ = 0;
   std::string body_;
@@ -217,7 +222,7 @@ Outcome search_contents(Desk::State& desk, const FoundFiles& found, const Query&
   }
   Search result = search(desk, found.files, *regex, query, stop);
   result.gaps.too_many = !found.all;
-  Page page(desk, query.limit);
+  Page page(desk, query);
   for (const FileMatches& file : result.files) {
     if (!page.add(file)) break;
   }

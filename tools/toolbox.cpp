@@ -76,11 +76,10 @@ std::string fault_of(const Tool& tool, const Json& arguments) {
   const nlohmann::json properties = parameters.value("properties", nlohmann::json::object());
   for (const auto& [name, value] : arguments.items()) {
     if (properties.contains(name)) continue;
+    // Parsed again with its order: that of the prompt.
+    const Json declared = Json::parse(tool.schema)["parameters"]["properties"];
     std::vector<std::string> names;
-    for (const auto& [known, schema] :
-         Json::parse(tool.schema)["parameters"]["properties"].items()) {
-      names.push_back(known);
-    }
+    for (const auto& [known, schema] : declared.items()) names.push_back(known);
     return fmt::format("{} has no parameter {}. It takes: {}.", tool.name, name, join(names));
   }
   std::vector<std::string> needed;
