@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <deque>
 
+#include <sys/stat.h>
+
 #include "sandbox/protected.h"
 #include "sandbox/workspace.h"
 
@@ -54,6 +56,11 @@ class Finder {
       return std::ranges::find(entries, path, &Entry::path) != entries.end();
     };
     for (const char* name : kObeyedNames) note(join(folder, name), has(join(folder, name)));
+    for (const Entry& entry : entries) {
+      if (entry.kind == Entry::Kind::other && is_socket(entry.path)) {
+        names_.present.push_back({.path = entry.path, .socket = true});
+      }
+    }
     const std::string git = join(folder, ".git");
     const auto found = std::ranges::find(entries, git, &Entry::path);
     if (found == entries.end()) return;
@@ -88,6 +95,12 @@ class Finder {
         add_modules(entry.path, depth + 1);
       }
     }
+  }
+
+  bool is_socket(const std::string& path) const {
+    struct stat status {};
+    const std::filesystem::path whole = workspace_.root() / path;
+    return ::lstat(whole.c_str(), &status) == 0 && S_ISSOCK(status.st_mode);
   }
 
   void check(const std::string& path) { note(path, workspace_.stat(path).has_value()); }

@@ -9,6 +9,7 @@
 
 #include "sandbox/environment.h"
 #include "sandbox/error.h"
+#include "sandbox/git_settings.h"
 
 namespace fathom::sandbox {
 namespace {
@@ -132,6 +133,7 @@ Plan make_plan(const Command& command, const Policy& policy) {
   add_toolchains(plan, home);
   for (const std::string& folder : plan.toolchains) visible.emplace_back(folder);
   plan.environment = build_environment(policy, home, visible);
+  plan.git_settings = git_settings(home);
   return plan;
 }
 

@@ -198,9 +198,13 @@ Listening listen(Call call, const std::stop_token& stop) {
 
 Plan plan_call(const Command& command, const Policy& policy, GuardedNames& names) {
   Plan plan = make_plan(command, policy);
-  if (!plan.writable) return plan;
   names = find_guarded_names(plan.workspace);
   plan.guards = names.present;
+  if (!plan.writable) {
+    // Read-only as a whole; but a socket can be used without writing.
+    std::erase_if(plan.guards, [](const Guard& guard) { return !guard.socket; });
+    names.absent.clear();
+  }
   return plan;
 }
 

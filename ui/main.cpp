@@ -208,7 +208,14 @@ void add_sandbox_exec(CLI::App& sandbox, ui::SandboxOptions& options, Chosen& ch
   app.add_option("--workspace", options.workspace, "Writable folder (default: this directory)");
   app.add_option("--profile", options.profile, "What the command may write")
       ->check(CLI::IsMember({"read-only", "workspace-write"}));
-  app.add_option("--net", options.network, "off is what this version offers")
+  app.add_option_function<std::string>(
+         "--sandbox",
+         [&options](const std::string& name) {
+           options.profile = name == "workspace" ? "workspace-write" : name;
+         },
+         "Same as --profile, as fathom run spells it")
+      ->check(CLI::IsMember({"read-only", "workspace"}));
+  app.add_option("--net,--network", options.network, "off is what this version offers")
       ->check(CLI::IsMember({"off"}));
   app.add_option("--read", options.read_folders, "Further readable folder");
   app.add_option("--write", options.write_folders, "Further writable folder");

@@ -57,7 +57,9 @@ void limit_namespaces(const Jail& jail) noexcept {
 
 void limit_resources(const Jail& jail) noexcept {
   const Limits& limits = jail.plan.limits;
-  limit(jail, RLIMIT_NPROC, limits.processes + 1);  // and init
+  // Init counts too. Where a cgroup counts, this lock stands a little behind it: the kernel tells
+  // what the cgroup refused, and nothing of what this does.
+  limit(jail, RLIMIT_NPROC, limits.processes + (jail.watch_processes ? 1 : 16));
   limit(jail, RLIMIT_FSIZE, limits.file_bytes);
   limit(jail, RLIMIT_NOFILE, limits.open_files);
   limit(jail, RLIMIT_CORE, 0);

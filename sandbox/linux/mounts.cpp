@@ -24,6 +24,7 @@ constexpr char kLayer[] = "mount-namespace";
 constexpr unsigned kBase = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
 constexpr char kEmptyFile[] = ".empty";
 constexpr char kEmptyFolder[] = ".void";
+constexpr char kDeafSocket[] = ".socket";  // bound by nobody: connecting is refused
 
 // A detached file system. `options` are key and value in turn, ended by a null pointer.
 int make_file_system(const Jail& jail, const char* type, unsigned attributes,
@@ -103,11 +104,15 @@ int open_guarded(int workspace, const char* path) noexcept {
 
 // Mounts each guarded name on itself. A mount point can be neither renamed nor removed; this is
 // the only layer of P4, since Landlock cannot take back a right for a part of a tree.
-void guard_names(const Jail& jail, int workspace) noexcept {
+void guard_names(const Jail& jail, int root, int workspace) noexcept {
   for (const Guard& guard : jail.plan.guards) {
     const int place = open_guarded(workspace, guard.path.c_str());
     if (place < 0) fail(jail, "protected-paths", guard.path.c_str());
-    const int tree = clone_tree(jail, place, "", AT_EMPTY_PATH | AT_RECURSIVE);
+    if (guard.socket && ::mknodat(root, kDeafSocket, S_IFSOCK | 0600, 0) != 0 && errno != EEXIST) {
+      fail(jail, "protected-paths", kDeafSocket);
+    }
+    const int tree = guard.socket ? clone_tree(jail, root, kDeafSocket, 0)
+                                  : clone_tree(jail, place, "", AT_EMPTY_PATH | AT_RECURSIVE);
     if (guard.read_only) set_attributes(jail, tree, kBase | MOUNT_ATTR_RDONLY, "protected path");
     if (::move_mount(tree, "", place, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) != 0) {
       fail(jail, "protected-paths", guard.path.c_str());
@@ -125,7 +130,7 @@ void mount_binds(const Jail& jail, int root, const int* trees) noexcept {
         bind.passed ? *trees++ : clone_tree(jail, AT_FDCWD, bind.source.c_str(), AT_RECURSIVE);
     set_attributes(jail, tree, bind.writable ? kBase : kBase | MOUNT_ATTR_RDONLY, target);
     attach(jail, tree, root, target);
-    if (bind.guarded && bind.writable) guard_names(jail, tree);
+    if (bind.guarded) guard_names(jail, root, tree);
     ::close(tree);
   }
 }
@@ -147,30 +152,40 @@ void mount_devices(const Jail& jail, int root) noexcept {
          root, "dev/pts");
 }
 
+// Who commits is no secret, and git refuses to commit without knowing.
+void write_git_settings(const Jail& jail, int scratch) noexcept {
+  const std::string& text = jail.plan.git_settings;
+  const int file = ::openat(scratch, "home/.gitconfig", O_CREAT | O_WRONLY | O_CLOEXEC, 0644);
+  if (file < 0 || ::write(file, text.data(), text.size()) != static_cast<ssize_t>(text.size())) {
+    fail(jail, kLayer, ".gitconfig");
+  }
+  ::close(file);
+}
+
 // HOME, /tmp and /dev/shm are folders of one file system, so one size limits them together.
 void mount_scratch(const Jail& jail, int root) noexcept {
   const Limits& limits = jail.plan.limits;
   const int scratch = make_memory(jail, std::min(limits.memory_bytes, limits.disk_bytes), "755");
   make_place(jail, root, "tmp", /*directory=*/true);
-  make_place(jail, root, "dev/shm", /*directory=*/true);
-  make_place(jail, root, jail.layout.home.c_str(), /*directory=*/true);
   attach(jail, scratch, root, "tmp");
   const struct {
     const char* name;
     const char* target;
     mode_t mode;
-  } folders[] = {{"home", jail.layout.home.c_str(), 0700},
+  } folders[] = {{"tmp", "tmp", 01777},  // over the file system's own root, which it hides
                  {"shm", "dev/shm", 01777},
-                 {"tmp", "tmp", 01777}};  // over the file system's own root, which it hides
+                 {"home", jail.layout.home.c_str(), 0700}};  // may lie below /tmp
   for (const auto& folder : folders) {
     if (::mkdirat(scratch, folder.name, folder.mode) != 0 ||
         ::fchmodat(scratch, folder.name, folder.mode, 0) != 0) {
       fail(jail, kLayer, folder.target);
     }
     const int tree = clone_tree(jail, scratch, folder.name, 0);
+    make_place(jail, root, folder.target, /*directory=*/true);
     attach(jail, tree, root, folder.target);
     ::close(tree);
   }
+  write_git_settings(jail, scratch);
   ::close(scratch);
 }
 

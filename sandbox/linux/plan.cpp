@@ -22,6 +22,7 @@ void each_field(Wire& wire, AnyPlan& plan) {
   wire.texts(plan.toolchains);
   wire.texts(plan.masked);
   wire.guards(plan.guards);
+  wire.text(plan.git_settings);
   wire.number(plan.limits.memory_bytes);
   wire.number(plan.limits.processes);
   wire.number(plan.limits.file_bytes);
@@ -58,6 +59,7 @@ class Writer {
     for (const Guard& guard : values) {
       text(guard.path);
       number(guard.read_only);
+      number(guard.socket);
     }
   }
   std::string take() { return std::move(bytes_); }
@@ -105,6 +107,7 @@ class Reader {
       Guard& guard = values.emplace_back();
       text(guard.path);
       number(guard.read_only);
+      number(guard.socket);
     }
   }
   bool done() const { return whole_ && rest_.empty(); }

@@ -16,6 +16,8 @@ struct Guard {
   std::string path;  // relative to the workspace, no symlink on the way
   // Pinned only (cannot be moved away or replaced) if false.
   bool read_only = true;
+  // A socket of a host program: covered by one that nobody listens on.
+  bool socket = false;
 };
 
 struct Plan {
@@ -29,6 +31,7 @@ struct Plan {
   std::vector<std::string> toolchains;  // folders in HOME, shown read-only
   std::vector<std::string> masked;      // credential files below what is shown; covered
   std::vector<Guard> guards;
+  std::string git_settings;  // written to HOME/.gitconfig: who commits
   Limits limits;
   bool writable = true;       // the workspace
   bool merge_streams = true;  // stdout and stderr in arrival order on descriptor 1

@@ -2,6 +2,7 @@
 #include "sandbox/linux/sentences.h"
 
 #include <array>
+#include <cerrno>
 #include <cstring>
 #include <string_view>
 
@@ -80,13 +81,6 @@ std::string say(const SetupFailure& failure) {
   std::string text = "The command was not run: the sandbox layer " + failure.layer +
                      " could not be built (" + failure.what + ": " + std::strerror(failure.error) +
                      "). ";
-  if (failure.layer == "user-namespace" || failure.layer == "mount-namespace" ||
-      failure.layer == "pid-namespace" || failure.layer == "network-namespace") {
-    if (::geteuid() == 0 && std::string_view(failure.what).starts_with("root without")) {
-      return text + "Give the workspace to an ordinary user, or start the container privileged.";
-    }
-    return text + cause_of_namespaces();
-  }
   if (failure.layer == "seccomp") {
     return text + "A kernel with CONFIG_SECCOMP_FILTER is needed.";
   }
@@ -94,6 +88,16 @@ std::string say(const SetupFailure& failure) {
     return text +
            "The workspace's file system cannot map owners; run as the user who owns the "
            "workspace instead of root.";
+  }
+  const bool forbidden = failure.error == EPERM || failure.error == EACCES ||
+                         failure.error == ENOSPC || failure.error == EUSERS;
+  if (!forbidden) return text + "`fathom sandbox doctor` shows what this machine offers.";
+  if (failure.layer == "user-namespace" || failure.layer == "mount-namespace" ||
+      failure.layer == "pid-namespace" || failure.layer == "network-namespace") {
+    if (::geteuid() == 0 && std::string_view(failure.what).starts_with("root without")) {
+      return text + "Give the workspace to an ordinary user, or start the container privileged.";
+    }
+    return text + cause_of_namespaces();
   }
   return text + "`fathom sandbox doctor` shows what this machine offers.";
 }

@@ -113,7 +113,7 @@ void watch(const Jail& jail) noexcept {
     sum.bytes += usage.bytes;
     sum.threads += usage.threads;
   });
-  // The limit counts the command's processes; one of those here is init.
+  // The kernel refuses more than the limit; a call that stands at it is at its end. Init is one.
   if (jail.watch_processes && sum.threads > jail.plan.limits.processes) {
     end(jail, Message::Kind::processes);
   }

@@ -23,7 +23,7 @@ struct SandboxOptions {
   double timeout_s = 120;
   std::string output = "16M";
   int status_fd = -1;
-  bool explain = false;
+  bool explain = false;  // say in words, on stderr, how it ended
   bool json = false;
 };
 
