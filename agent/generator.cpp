@@ -95,7 +95,9 @@ struct Generator::Progress {
     live.phase = phase;
     live.thinking_tokens = generated.thinking;
     const double seconds = seconds_since(start);
-    live.decode_tokens_per_s = seconds > 0 ? generated.sampled / seconds : 0;
+    // The first token comes with the prefill: a rate over less than this would be of nothing.
+    constexpr double kSecondsMin = 0.1;
+    live.decode_tokens_per_s = seconds > kSecondsMin ? generated.sampled / seconds : 0;
     live.context_used = used_before + generated.sampled;
     journal.show(live);
   }

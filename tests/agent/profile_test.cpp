@@ -5,7 +5,9 @@
 #include <gtest/gtest.h>
 
 #include "agent/error.h"
+#include "agent/prompt/render.h"
 #include "support/temp_dir.h"
+#include "tools/desk.h"
 
 namespace fathom::agent {
 namespace {
@@ -37,6 +39,25 @@ TEST(Profile, IsTheBuiltInOneForOtherModels) {
   EXPECT_TRUE(profile.render_tools);
   EXPECT_EQ(profile.temperature, 1);
   EXPECT_THAT(profile.system, HasSubstr("Fathom"));
+}
+
+TEST(Profile, FitsIntoTwoThousandTokensWithItsTools) {
+  const std::filesystem::path words = FATHOM_BUILD "/../data/tokenizer.json";
+  if (!std::filesystem::exists(words)) GTEST_SKIP() << "needs the tokenizer.json of V4: " << words;
+  const TempDir dir;
+  tools::Desk desk({.workspace = dir.path()}, sandbox::Policy());
+  prompt::Request request;
+  request.messages.emplace_back();
+  request.messages[0].role = prompt::Role::system;
+  request.messages[0].content = system_text(load_profile(dir.path()));
+  for (const tools::Tool& tool : tools::standard_tools(desk)) {
+    request.tools.push_back(tool.schema);
+  }
+
+  const auto tokens = prompt::encode(*prompt::render(request), *engine::Tokenizer::load(words));
+
+  EXPECT_GT(tokens.size(), 800U);
+  EXPECT_LT(tokens.size(), 2000U);
 }
 
 TEST(Profile, NamesTheFileThatIsWrong) {
