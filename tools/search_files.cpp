@@ -4,6 +4,8 @@
 #include <chrono>
 #include <set>
 
+#include <unistd.h>
+
 #include <fmt/format.h>
 
 #include "tools/desk_state.h"
@@ -110,6 +112,15 @@ FileMatches search_text(const std::string& path, std::string_view text, const Re
   return found;
 }
 
+// Large binary files are passed over like small ones; only text that is left out is worth a word.
+bool begins_as_text(const sandbox::Workspace& workspace, const std::string& path) {
+  const auto file = workspace.open(path);
+  if (!file) return false;
+  std::array<char, 8000> begin{};  // what is_binary looks at
+  const ssize_t got = ::read(file->get(), begin.data(), begin.size());
+  return got > 0 && !is_binary({begin.data(), static_cast<std::size_t>(got)});
+}
+
 struct Search {
   std::vector<FileMatches> files;  // in the order of the outcome
   int total = 0;
@@ -127,7 +138,7 @@ Search search(const Desk::State& desk, const std::vector<FoundFile>& files, cons
       continue;
     }
     if (file.bytes > kSearchedBytesMax) {
-      result.gaps.too_large.push_back(file.path);
+      if (begins_as_text(desk.workspace, file.path)) result.gaps.too_large.push_back(file.path);
       continue;
     }
     const auto text = desk.workspace.read(file.path, kSearchedBytesMax);

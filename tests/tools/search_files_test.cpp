@@ -123,8 +123,9 @@ TEST_F(SearchFiles, MatchesUnicodeAndOneLineAtATime) {
 
 TEST_F(SearchFiles, SaysWhatWasTooLarge) {
   write("a.txt", "x\n");
-  write("big.txt", "");
-  std::filesystem::resize_file(folder_.path() / "big.txt", 9 << 20);
+  write("big.txt", std::string(9 << 20, 'x'));
+  write("big.bin", "");
+  std::filesystem::resize_file(folder_.path() / "big.bin", 9 << 20);
 
   EXPECT_EQ(text("search_files", {{"pattern", "x"}}),
             "search_files 1 of 1\na.txt\n1 x\n[not searched, over 8 MiB: big.txt]");
