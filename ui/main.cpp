@@ -48,7 +48,8 @@ void add_run(CLI::App& program, ui::RunOptions& run, Chosen& chosen) {
   app.add_option("prompt", run.prompt, "The task; - reads it from standard input");
   add_model_flags(app, run.model);
   app.add_option("-C,--cd", run.workspace, "Workspace (default: this directory)");
-  app.add_option("--add-dir", run.writable_folders, "Further writable folder");
+  app.add_option("--add-dir", run.writable_folders, "Further writable folder")
+      ->allow_extra_args(false);
   app.add_flag("-c,--continue", run.continue_latest, "Go on with the latest conversation here");
   app.add_option("-r,--resume", run.resume, "Go on with this conversation (id or its beginning)");
   app.add_option("--mode", run.mode, "auto chooses per step whether to think")
@@ -65,7 +66,10 @@ void add_run(CLI::App& program, ui::RunOptions& run, Chosen& chosen) {
       ->check(CLI::IsMember({"read-only", "workspace", "off"}));
   app.add_option("--network", run.network, "off is what this version offers")
       ->check(CLI::IsMember({"off"}));
-  app.add_option("--tools", run.tools, "Only these tools")->delimiter(',');
+  // One word each, or the task behind them would be taken for another one.
+  app.add_option("--tools", run.tools, "Only these tools, separated by commas")
+      ->delimiter(',')
+      ->allow_extra_args(false);
   app.add_flag("--no-tools", run.no_tools, "Answer without tools");
   app.add_option("--system", run.system, "Replaces the system text");
   app.add_option("--append-system", run.append_system, "Follows the system text");
