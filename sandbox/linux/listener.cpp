@@ -9,7 +9,7 @@
 #include <linux/seccomp.h>
 #include <sys/ioctl.h>
 
-#include "filter.h"
+#include "sandbox/linux/filter.h"
 #include "sandbox/linux/sentences.h"
 #include "sandbox/linux/status.h"
 #include "sandbox/linux/supervisor.h"

@@ -8,7 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "filter.h"
+#include "sandbox/linux/filter.h"
 #include "sandbox/linux/messages.h"
 #include "sandbox/linux/steps.h"
 
