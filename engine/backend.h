@@ -193,6 +193,6 @@ class Backend {
 // `kernels`: reference, avx2, avx512 or auto; `threads` 0: one per core.
 // Throws Error if the machine lacks the set.
 std::unique_ptr<Backend> make_backend(const ModelConfig& config, std::string_view kernels,
-                                      int threads);
+                                      Activations activations, int threads);
 
 }  // namespace fathom::engine

@@ -104,8 +104,8 @@ std::string_view rounding_name(Rounding rounding) noexcept {
   return "";
 }
 
-std::string fingerprint_of(const ModelWeights& weights, Rounding rounding,
-                           std::string_view kernels) {
+std::string fingerprint_of(const ModelWeights& weights, Rounding rounding, std::string_view kernels,
+                           Activations activations) {
   Checksum sum;
   add_config(sum, weights.config);
   add_tensor(sum, weights.embed);
@@ -115,7 +115,8 @@ std::string fingerprint_of(const ModelWeights& weights, Rounding rounding,
   add_values(sum, weights.hc_head.base);
   sum.add_value(weights.hc_head.scale);
   for (const BlockWeights& block : weights.layers) add_block(sum, block);
-  return fmt::format("{:016x}-{}-{}", sum.value(), rounding_name(rounding), kernels);
+  return fmt::format("{:016x}-{}-{}-{}", sum.value(), rounding_name(rounding), kernels,
+                     activations == Activations::f32 ? "f32" : "native");
 }
 
 constexpr std::array<int, 1> kMtpRatios = {0};  // MTP blocks have the window alone
@@ -135,9 +136,9 @@ Engine::Parts::Parts(std::filesystem::path path, const EngineOptions& options, M
       shape(std::make_shared<CacheShape>(weights.config, options.rounding,
                                          layer_ratios(weights.config))),
       mtp_shape(std::make_shared<CacheShape>(weights.config, options.rounding, kMtpRatios)),
-      backend(make_backend(weights.config, options.kernels, options.threads)),
+      backend(make_backend(weights.config, options.kernels, options.activations, options.threads)),
       space(weights.config) {
-  fingerprint = fingerprint_of(weights, options.rounding, backend->name());
+  fingerprint = fingerprint_of(weights, options.rounding, backend->name(), options.activations);
 }
 
 std::shared_ptr<const Engine> Engine::load(const std::filesystem::path& path,

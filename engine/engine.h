@@ -21,8 +21,8 @@ namespace fathom::engine {
 //   official  FP8 with BF16 rotary part, indexer operands FP4: 3,514 bytes a token on V4-Flash
 enum class Rounding { exact, f16, official };
 
-// f32: float32 activations on de-quantised weights. native: what generation uses; may quantise
-// activations to match the stored weights.
+// f32: float32 activations on de-quantised weights, sums in double: for comparisons, several times
+// slower. native: what generation uses; may quantise activations to match the stored weights.
 enum class Activations { f32, native };
 
 struct EngineOptions {

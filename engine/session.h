@@ -14,12 +14,13 @@ namespace fathom::engine {
 
 // What a prefill did. `reused + prefilled` is less than the prompt when it was stopped.
 struct Prefill {
-  int reused = 0;     // tokens whose state was there
+  int reused = 0;     // tokens whose state was there: after going back, the latest kept moment
   int prefilled = 0;  // tokens computed
   double seconds = 0;
 };
 
-// Called at least every 0.5 s of a prefill with tokens computed so far and tokens to compute.
+// Called at least every 0.5 s of a prefill with tokens computed so far and tokens to compute. Must
+// not call into the engine.
 using PrefillProgress = std::function<void(int done, int total)>;
 
 // The bits of every result depend on the tokens alone: not on chunks, threads, truncation, forks
@@ -32,8 +33,9 @@ class Session {
   Session& operator=(Session&&) noexcept;
 
   // Makes `prompt` the timeline: keeps the longest common prefix and computes the rest. Afterwards
-  // logits() are those of the last token. A stop leaves the tokens computed so far.
-  // Throws Error if memory for the context cannot be had.
+  // logits() are those of the last token. A stop takes at most 0.2 s and leaves the tokens computed
+  // so far; logits() may then be empty. Throws Error if memory for the context cannot be had, an id
+  // is outside the vocabulary, or the logits hold NaN or infinity.
   Prefill sync(std::span<const Token> prompt, const PrefillProgress& progress,
                std::stop_token stop);
 
@@ -44,7 +46,8 @@ class Session {
   void extend(std::span<const Token> tokens,
               const std::function<void(int position, std::span<const float> logits)>& visit);
 
-  // Forgets all tokens from position `tokens` on. May recompute up to 128 + the sliding window.
+  // Forgets all tokens from position `tokens` on. Going back d tokens computes at most about
+  // d + 128 again, from the latest moment that is kept.
   void truncate(int tokens);
 
   std::span<const Token> tokens() const noexcept;

@@ -11,7 +11,7 @@ namespace fathom::engine {
 
 // Ascending by tokens. Going back means restoring the latest moment before the wanted position and
 // computing the rest again. The further back a moment, the wider the gaps: of n tokens about
-// 2 · log2(n / 128) moments stay, and going back d tokens computes at most about d / 2 + 128.
+// 2 · log2(n / 128) moments stay, and going back d tokens computes at most about d + 128.
 class Snapshots {
  public:
   void add(std::shared_ptr<const Snapshot> snapshot);

@@ -80,10 +80,40 @@ VECTOR_FUNCTION Floats larger(Floats a, Floats b) noexcept {
 VECTOR_FUNCTION Floats smaller(Floats a, Floats b) noexcept {
   return _mm256_min_ps(a, b);
 }
-VECTOR_FUNCTION float sum_of(Floats x) noexcept {
-  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
-  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+
+// kLanes sums in double.
+struct Doubles {
+  __m256d low{};
+  __m256d high{};
+};
+
+VECTOR_FUNCTION __m256d low_half(Floats x) noexcept {
+  return _mm256_cvtps_pd(_mm256_castps256_ps128(x));
+}
+VECTOR_FUNCTION __m256d high_half(Floats x) noexcept {
+  return _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1));
+}
+VECTOR_FUNCTION Doubles multiply_add(Floats a, Floats b, Doubles c) noexcept {
+  return {_mm256_fmadd_pd(low_half(a), low_half(b), c.low),
+          _mm256_fmadd_pd(high_half(a), high_half(b), c.high)};
+}
+VECTOR_FUNCTION Doubles add(Doubles a, Doubles b) noexcept {
+  return {_mm256_add_pd(a.low, b.low), _mm256_add_pd(a.high, b.high)};
+}
+VECTOR_FUNCTION Floats rounded(Floats x) noexcept {
+  return x;
+}
+VECTOR_FUNCTION Floats rounded(Doubles x) noexcept {
+  return _mm256_set_m128(_mm256_cvtpd_ps(x.high), _mm256_cvtpd_ps(x.low));
+}
+VECTOR_FUNCTION double sum_of(Doubles x) noexcept {
+  const __m256d four = _mm256_add_pd(x.low, x.high);
+  const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
+  return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+}
+// The tree over the lanes in double: as good as exact at the price of two conversions.
+VECTOR_FUNCTION double sum_of(Floats x) noexcept {
+  return sum_of(Doubles{low_half(x), high_half(x)});
 }
 VECTOR_FUNCTION float largest_of(Floats x) noexcept {
   const __m128 four = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
@@ -167,19 +197,7 @@ VECTOR_FUNCTION void load_e2m1_pairs(const std::byte* p, float scale, Floats* ou
 
 }  // namespace
 
-const Kernels kAvx2 = {
-    .name = "avx2",
-    .multiply = multiply_weights,
-    .inverse_rms = inverse_rms,
-    .scale = scale_values,
-    .accumulate = accumulate,
-    .expand = expand,
-    .swiglu = swiglu,
-    .pool = pool,
-    .attend = attend,
-    .attend_scratch = attend_scratch,
-    .index_scores = index_scores,
-    .load = load_row,
-};
+const Kernels kAvx2 = kernels_named</*precise=*/false>("avx2");
+const Kernels kAvx2Precise = kernels_named</*precise=*/true>("avx2");
 
 }  // namespace fathom::engine::cpu

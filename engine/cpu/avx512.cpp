@@ -80,8 +80,39 @@ VECTOR_FUNCTION Floats larger(Floats a, Floats b) noexcept {
 VECTOR_FUNCTION Floats smaller(Floats a, Floats b) noexcept {
   return _mm512_min_ps(a, b);
 }
-VECTOR_FUNCTION float sum_of(Floats x) noexcept {
-  return _mm512_reduce_add_ps(x);
+
+// kLanes sums in double.
+struct Doubles {
+  __m512d low{};
+  __m512d high{};
+};
+
+VECTOR_FUNCTION __m512d low_half(Floats x) noexcept {
+  return _mm512_cvtps_pd(_mm512_castps512_ps256(x));
+}
+VECTOR_FUNCTION __m512d high_half(Floats x) noexcept {
+  return _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1));
+}
+VECTOR_FUNCTION Doubles multiply_add(Floats a, Floats b, Doubles c) noexcept {
+  return {_mm512_fmadd_pd(low_half(a), low_half(b), c.low),
+          _mm512_fmadd_pd(high_half(a), high_half(b), c.high)};
+}
+VECTOR_FUNCTION Doubles add(Doubles a, Doubles b) noexcept {
+  return {_mm512_add_pd(a.low, b.low), _mm512_add_pd(a.high, b.high)};
+}
+VECTOR_FUNCTION Floats rounded(Floats x) noexcept {
+  return x;
+}
+VECTOR_FUNCTION Floats rounded(Doubles x) noexcept {
+  return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(x.low)), _mm512_cvtpd_ps(x.high),
+                            1);
+}
+VECTOR_FUNCTION double sum_of(Doubles x) noexcept {
+  return _mm512_reduce_add_pd(_mm512_add_pd(x.low, x.high));
+}
+// The tree over the lanes in double: as good as exact at the price of two conversions.
+VECTOR_FUNCTION double sum_of(Floats x) noexcept {
+  return sum_of(Doubles{low_half(x), high_half(x)});
 }
 VECTOR_FUNCTION float largest_of(Floats x) noexcept {
   return _mm512_reduce_max_ps(x);
@@ -155,19 +186,7 @@ VECTOR_FUNCTION void load_e2m1_pairs(const std::byte* p, float scale, Floats* ou
 
 }  // namespace
 
-const Kernels kAvx512 = {
-    .name = "avx512",
-    .multiply = multiply_weights,
-    .inverse_rms = inverse_rms,
-    .scale = scale_values,
-    .accumulate = accumulate,
-    .expand = expand,
-    .swiglu = swiglu,
-    .pool = pool,
-    .attend = attend,
-    .attend_scratch = attend_scratch,
-    .index_scores = index_scores,
-    .load = load_row,
-};
+const Kernels kAvx512 = kernels_named</*precise=*/false>("avx512");
+const Kernels kAvx512Precise = kernels_named</*precise=*/true>("avx512");
 
 }  // namespace fathom::engine::cpu

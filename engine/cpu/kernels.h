@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "engine/cache/rows.h"
+#include "engine/engine.h"
 #include "engine/weights/tensor.h"
 
 namespace fathom::engine::cpu {
@@ -91,9 +92,15 @@ struct Kernels {
 extern const Kernels kReference;  // plain loops; what the others are held against
 extern const Kernels kAvx2;       // AVX2, FMA, F16C
 extern const Kernels kAvx512;     // AVX-512 F, BW, DQ, VL
+// The same, with sums in double, for comparisons.
+extern const Kernels kAvx2Precise;
+extern const Kernels kAvx512Precise;
+
+// The plain swiglu serves the precise sets too: an exponential in f32 is worse than their sums.
+void plain_swiglu(float* gate, const float* up, int width, float limit) noexcept;
 
 // `name`: one of the sets, or auto for the best this machine has. Throws Error if it has it not.
-const Kernels& select_kernels(std::string_view name);
+const Kernels& select_kernels(std::string_view name, Activations activations);
 
 // Whether this machine can run the set of that name.
 bool machine_has(std::string_view name) noexcept;

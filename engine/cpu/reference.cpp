@@ -53,14 +53,6 @@ void expand(float* streams, const float* y, const float* post, const float* comb
   }
 }
 
-void swiglu(float* gate, const float* up, int width, float limit) noexcept {
-  for (int i = 0; i < width; ++i) {
-    const double g = std::min(gate[i], limit);
-    const double u = std::clamp(up[i], -limit, limit);
-    gate[i] = static_cast<float>(g / (1 + std::exp(-g)) * u);
-  }
-}
-
 void pool(const Candidate* candidates, int count, int width, float* out) noexcept {
   for (int d = 0; d < width; ++d) {
     double largest = -std::numeric_limits<double>::infinity();
@@ -132,6 +124,14 @@ void index_scores(const IndexTask& task) noexcept {
 
 }  // namespace
 
+void plain_swiglu(float* gate, const float* up, int width, float limit) noexcept {
+  for (int i = 0; i < width; ++i) {
+    const double g = std::min(gate[i], limit);
+    const double u = std::clamp(up[i], -limit, limit);
+    gate[i] = static_cast<float>(g / (1 + std::exp(-g)) * u);
+  }
+}
+
 const Kernels kReference = {
     .name = "reference",
     .multiply = multiply,
@@ -139,7 +139,7 @@ const Kernels kReference = {
     .scale = scale,
     .accumulate = accumulate,
     .expand = expand,
-    .swiglu = swiglu,
+    .swiglu = plain_swiglu,
     .pool = pool,
     .attend = attend,
     .attend_scratch = attend_scratch,

@@ -13,8 +13,14 @@ namespace fathom::engine {
 namespace cpu {
 namespace {
 
+struct Set {
+  const Kernels& native;
+  const Kernels& precise;
+};
+
 // Best first.
-const std::array<const Kernels*, 3> kSets = {&kAvx512, &kAvx2, &kReference};
+const std::array<Set, 3> kSets = {
+    {{kAvx512, kAvx512Precise}, {kAvx2, kAvx2Precise}, {kReference, kReference}}};
 
 }  // namespace
 
@@ -31,10 +37,12 @@ bool machine_has(std::string_view name) noexcept {
   return name == "reference";
 }
 
-const Kernels& select_kernels(std::string_view name) {
-  for (const Kernels* set : kSets) {
-    if (name != "auto" && name != set->name) continue;
-    if (machine_has(set->name)) return *set;
+const Kernels& select_kernels(std::string_view name, Activations activations) {
+  for (const Set& set : kSets) {
+    if (name != "auto" && name != set.native.name) continue;
+    if (machine_has(set.native.name)) {
+      return activations == Activations::f32 ? set.precise : set.native;
+    }
     if (name != "auto") {
       throw Error(
           fmt::format("this machine lacks the instructions of the kernels '{}'; use 'auto'", name));
@@ -46,10 +54,10 @@ const Kernels& select_kernels(std::string_view name) {
 }  // namespace cpu
 
 std::unique_ptr<Backend> make_backend(const ModelConfig& config, std::string_view kernels,
-                                      int threads) {
+                                      Activations activations, int threads) {
   if (threads < 0) throw Error(fmt::format("threads must not be negative, found {}", threads));
   const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-  return std::make_unique<cpu::CpuBackend>(config, cpu::select_kernels(kernels),
+  return std::make_unique<cpu::CpuBackend>(config, cpu::select_kernels(kernels, activations),
                                            threads == 0 ? cores : threads);
 }
 

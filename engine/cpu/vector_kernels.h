@@ -6,10 +6,24 @@
 // accumulators run side by side. Weights unpack to f32 without rounding, so it does not matter
 // either whether they are unpacked in registers (one token) or into a buffer (many).
 //
+// `precise` kernels sum in double and round once. They serve comparisons (Activations::f32), where
+// a difference of one rounding may move an FP8 row or a choice of rows and must not.
+//
 // Included inside that file's anonymous namespace, so it includes nothing itself. No lambdas: g++
 // does not give them the target of the function around them. Loops over accumulators are unrolled
 // by pragma: an array stays in registers only if every index into it is a constant.
 #pragma once
+
+template <bool precise>
+struct SumType {
+  using type = Floats;
+};
+template <>
+struct SumType<true> {
+  using type = Doubles;
+};
+template <bool precise>
+using Sum = typename SumType<precise>::type;
 
 constexpr int kVectorsPerBlock = kBlock / kLanes;
 constexpr int kTileRows = 4;  // × kTileTokens accumulators, and the operands, fill the registers
@@ -92,15 +106,15 @@ VECTOR_FUNCTION void unpack_rest(const Tensor& weights, const Row& row, int firs
 }
 
 // ------------------------------------------------------------------------------- one token
-template <Format format, int rows>
+template <bool precise, Format format, int rows>
 VECTOR_FUNCTION void dot_rows(const Tensor& weights, std::int64_t first_row, const float* x,
                               float* y) noexcept {
   Row row[rows];
-  Floats sum[rows];
+  Sum<precise> sum[rows];
 #pragma GCC unroll 4
   for (int r = 0; r < rows; ++r) {
     row[r] = row_of(weights, first_row + r);
-    sum[r] = zero();
+    sum[r] = Sum<precise>{};
   }
   const auto blocks = static_cast<int>(weights.columns / kBlock);
   for (int block = 0; block < blocks; ++block) {
@@ -128,17 +142,17 @@ VECTOR_FUNCTION void dot_rows(const Tensor& weights, std::int64_t first_row, con
     }
   }
 #pragma GCC unroll 4
-  for (int r = 0; r < rows; ++r) y[r] = sum_of(sum[r]);
+  for (int r = 0; r < rows; ++r) y[r] = static_cast<float>(sum_of(sum[r]));
 }
 
-template <Format format>
+template <bool precise, Format format>
 VECTOR_FUNCTION void multiply_one(const MultiplyTask& task) noexcept {
   int r = 0;
   for (; r + kTileRows <= task.rows; r += kTileRows) {
-    dot_rows<format, kTileRows>(*task.weights, task.first_row + r, task.x[0], task.y + r);
+    dot_rows<precise, format, kTileRows>(*task.weights, task.first_row + r, task.x[0], task.y + r);
   }
   for (; r < task.rows; ++r) {
-    dot_rows<format, 1>(*task.weights, task.first_row + r, task.x[0], task.y + r);
+    dot_rows<precise, format, 1>(*task.weights, task.first_row + r, task.x[0], task.y + r);
   }
 }
 
@@ -151,14 +165,14 @@ struct Unpacked {
 };
 
 // y[t · y_stride + r] = w[r] · x[t]
-template <int rows, int tokens>
+template <bool precise, int rows, int tokens>
 VECTOR_FUNCTION void multiply_tile(const Unpacked& w, const float* const* x, float* y,
                                    std::int64_t y_stride) noexcept {
-  Floats sum[rows][tokens];
+  Sum<precise> sum[rows][tokens];
 #pragma GCC unroll 4
   for (int r = 0; r < rows; ++r) {
 #pragma GCC unroll 8
-    for (int t = 0; t < tokens; ++t) sum[r][t] = zero();
+    for (int t = 0; t < tokens; ++t) sum[r][t] = Sum<precise>{};
   }
   int c = 0;
   for (; c + kLanes <= w.columns; c += kLanes) {
@@ -185,36 +199,39 @@ VECTOR_FUNCTION void multiply_tile(const Unpacked& w, const float* const* x, flo
 #pragma GCC unroll 4
   for (int r = 0; r < rows; ++r) {
 #pragma GCC unroll 8
-    for (int t = 0; t < tokens; ++t) y[t * y_stride + r] = sum_of(sum[r][t]);
+    for (int t = 0; t < tokens; ++t) y[t * y_stride + r] = static_cast<float>(sum_of(sum[r][t]));
   }
 }
 
-template <int rows>
+template <bool precise, int rows>
 VECTOR_FUNCTION void multiply_tokens(const Unpacked& w, const float* const* x, int tokens, float* y,
                                      std::int64_t y_stride) noexcept {
   int t = 0;
   for (; t + kTileTokens <= tokens; t += kTileTokens) {
-    multiply_tile<rows, kTileTokens>(w, x + t, y + t * y_stride, y_stride);
+    multiply_tile<precise, rows, kTileTokens>(w, x + t, y + t * y_stride, y_stride);
   }
   if constexpr (kTileTokens > 4) {
-    for (; t + 4 <= tokens; t += 4) multiply_tile<rows, 4>(w, x + t, y + t * y_stride, y_stride);
+    for (; t + 4 <= tokens; t += 4)
+      multiply_tile<precise, rows, 4>(w, x + t, y + t * y_stride, y_stride);
   }
-  for (; t + 2 <= tokens; t += 2) multiply_tile<rows, 2>(w, x + t, y + t * y_stride, y_stride);
-  if (t < tokens) multiply_tile<rows, 1>(w, x + t, y + t * y_stride, y_stride);
+  for (; t + 2 <= tokens; t += 2)
+    multiply_tile<precise, rows, 2>(w, x + t, y + t * y_stride, y_stride);
+  if (t < tokens) multiply_tile<precise, rows, 1>(w, x + t, y + t * y_stride, y_stride);
 }
 
 // All `rows` of w times all tokens.
+template <bool precise>
 VECTOR_FUNCTION void multiply_unpacked(Unpacked w, int rows, const float* const* x, int tokens,
                                        float* y, std::int64_t y_stride) noexcept {
   for (; rows >= kTileRows; rows -= kTileRows, y += kTileRows, w.values += kTileRows * w.stride) {
-    multiply_tokens<kTileRows>(w, x, tokens, y, y_stride);
+    multiply_tokens<precise, kTileRows>(w, x, tokens, y, y_stride);
   }
   for (; rows > 0; --rows, ++y, w.values += w.stride) {
-    multiply_tokens<1>(w, x, tokens, y, y_stride);
+    multiply_tokens<precise, 1>(w, x, tokens, y, y_stride);
   }
 }
 
-template <Format format>
+template <bool precise, Format format>
 VECTOR_FUNCTION void multiply_many(const MultiplyTask& task) noexcept {
   const Tensor& weights = *task.weights;
   const int stride = padded(weights.columns);
@@ -234,36 +251,37 @@ VECTOR_FUNCTION void multiply_many(const MultiplyTask& task) noexcept {
         unpack_rest(weights, row, blocks * kBlock, out + blocks * kBlock);
       }
     }
-    multiply_unpacked({task.scratch, stride, static_cast<int>(weights.columns)}, rows, task.x,
-                      task.tokens, task.y + first, task.y_stride);
+    multiply_unpacked<precise>({task.scratch, stride, static_cast<int>(weights.columns)}, rows,
+                               task.x, task.tokens, task.y + first, task.y_stride);
   }
 }
 
-template <Format format>
+template <bool precise, Format format>
 VECTOR_FUNCTION void multiply_format(const MultiplyTask& task) noexcept {
   if (task.tokens == 1) {
-    multiply_one<format>(task);
+    multiply_one<precise, format>(task);
   } else {
-    multiply_many<format>(task);
+    multiply_many<precise, format>(task);
   }
 }
 
+template <bool precise>
 VECTOR_FUNCTION void multiply_weights(const MultiplyTask& task) noexcept {
   switch (task.weights->format) {
     case Format::f32:
-      return multiply_format<Format::f32>(task);
+      return multiply_format<precise, Format::f32>(task);
     case Format::f16:
-      return multiply_format<Format::f16>(task);
+      return multiply_format<precise, Format::f16>(task);
     case Format::bf16:
-      return multiply_format<Format::bf16>(task);
+      return multiply_format<precise, Format::bf16>(task);
     case Format::q8_0:
-      return multiply_format<Format::q8_0>(task);
+      return multiply_format<precise, Format::q8_0>(task);
     case Format::mxfp4:
-      return multiply_format<Format::mxfp4>(task);
+      return multiply_format<precise, Format::mxfp4>(task);
     case Format::fp8:
-      return multiply_format<Format::fp8>(task);
+      return multiply_format<precise, Format::fp8>(task);
     case Format::fp4:
-      return multiply_format<Format::fp4>(task);
+      return multiply_format<precise, Format::fp4>(task);
     case Format::i32:
     case Format::i64:
       return;  // tables, never multiplied
@@ -271,9 +289,10 @@ VECTOR_FUNCTION void multiply_weights(const MultiplyTask& task) noexcept {
 }
 
 // ------------------------------------------------------------------------------ elementwise
+template <bool precise>
 VECTOR_FUNCTION float inverse_rms(const float* x, int width, float epsilon) noexcept {
   // Four accumulators hide the latency of the additions: entry i goes to (i / kLanes) % 4.
-  Floats sum[4] = {zero(), zero(), zero(), zero()};
+  Sum<precise> sum[4] = {};
   int i = 0;
   for (; i + 4 * kLanes <= width; i += 4 * kLanes) {
 #pragma GCC unroll 4
@@ -286,8 +305,8 @@ VECTOR_FUNCTION float inverse_rms(const float* x, int width, float epsilon) noex
     const Floats v = load_first(x + i, width - i);
     sum[0] = multiply_add(v, v, sum[0]);
   }
-  const float squares = sum_of(add(add(sum[0], sum[1]), add(sum[2], sum[3])));
-  return 1.0F / std::sqrt(squares / static_cast<float>(width) + epsilon);
+  const double squares = sum_of(add(add(sum[0], sum[1]), add(sum[2], sum[3])));
+  return static_cast<float>(1.0 / std::sqrt(squares / width + epsilon));
 }
 
 VECTOR_FUNCTION void scale_values(const float* x, float factor, const float* weight, int width,
@@ -309,6 +328,7 @@ VECTOR_FUNCTION void accumulate(const float* x, float weight, int width, bool fi
   }
 }
 
+template <bool precise>
 VECTOR_FUNCTION void expand(float* streams, const float* y, const float* post, const float* comb,
                             int n, int width) noexcept {
   for (int i = 0; i < width; i += kLanes) {
@@ -319,9 +339,9 @@ VECTOR_FUNCTION void expand(float* streams, const float* y, const float* post, c
     }
     const Floats out = load_first(y + i, count);
     for (int b = 0; b < n; ++b) {
-      Floats mixed = multiply(broadcast(post[b]), out);
+      Sum<precise> mixed = multiply_add(broadcast(post[b]), out, Sum<precise>{});
       for (int a = 0; a < n; ++a) mixed = multiply_add(broadcast(comb[a * n + b]), old[a], mixed);
-      store_first(streams + static_cast<std::int64_t>(b) * width + i, mixed, count);
+      store_first(streams + static_cast<std::int64_t>(b) * width + i, rounded(mixed), count);
     }
   }
 }
@@ -355,6 +375,7 @@ VECTOR_FUNCTION void swiglu(float* gate, const float* up, int width, float limit
   }
 }
 
+template <bool precise>
 VECTOR_FUNCTION void pool(const Candidate* candidates, int count, int width, float* out) noexcept {
   for (int i = 0; i < width; i += kLanes) {
     const int left = width - i;
@@ -363,16 +384,16 @@ VECTOR_FUNCTION void pool(const Candidate* candidates, int count, int width, flo
       largest = larger(largest, add(load_first(candidates[c].gate + i, left),
                                     load_first(candidates[c].ape + i, left)));
     }
-    Floats total = zero();
-    Floats sum = zero();
+    Sum<precise> total{};
+    Sum<precise> sum{};
     for (int c = 0; c < count; ++c) {
       const Floats gate =
           add(load_first(candidates[c].gate + i, left), load_first(candidates[c].ape + i, left));
       const Floats weight = exponential(subtract(gate, largest));
-      total = add(total, weight);
+      total = multiply_add(weight, broadcast(1), total);
       sum = multiply_add(weight, load_first(candidates[c].value + i, left), sum);
     }
-    store_first(out + i, divide(sum, total), left);
+    store_first(out + i, divide(rounded(sum), rounded(total)), left);
   }
 }
 
@@ -427,14 +448,15 @@ VECTOR_FUNCTION std::int64_t attend_scratch(int heads, int width, int /*count*/)
 }
 
 // out[h] += Σ_j weights[h][j] · row j over `vectors` vectors of columns from `out` and `rows` on
-template <int heads, int vectors>
+template <bool precise, int heads, int vectors>
 VECTOR_FUNCTION void add_rows(const float* weights, const float* rows, int count,
                               std::int64_t stride, float* out) noexcept {
-  Floats sum[heads][vectors];
+  Sum<precise> sum[heads][vectors];
 #pragma GCC unroll 4
   for (int h = 0; h < heads; ++h) {
 #pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) sum[h][v] = load(out + h * stride + v * kLanes);
+    for (int v = 0; v < vectors; ++v)
+      sum[h][v] = multiply_add(load(out + h * stride + v * kLanes), broadcast(1), Sum<precise>{});
   }
   for (int j = 0; j < count; ++j) {
     Floats row[vectors];
@@ -450,21 +472,23 @@ VECTOR_FUNCTION void add_rows(const float* weights, const float* rows, int count
 #pragma GCC unroll 4
   for (int h = 0; h < heads; ++h) {
 #pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) store(out + h * stride + v * kLanes, sum[h][v]);
+    for (int v = 0; v < vectors; ++v) store(out + h * stride + v * kLanes, rounded(sum[h][v]));
   }
 }
 
-template <int heads>
+template <bool precise, int heads>
 VECTOR_FUNCTION void add_rows_of_heads(const float* weights, const float* rows, int count,
                                        std::int64_t stride, float* out) noexcept {
   std::int64_t c = 0;
   for (; c + kTileVectors * kLanes <= stride; c += kTileVectors * kLanes) {
-    add_rows<heads, kTileVectors>(weights, rows + c, count, stride, out + c);
+    add_rows<precise, heads, kTileVectors>(weights, rows + c, count, stride, out + c);
   }
-  for (; c < stride; c += kLanes) add_rows<heads, 1>(weights, rows + c, count, stride, out + c);
+  for (; c < stride; c += kLanes)
+    add_rows<precise, heads, 1>(weights, rows + c, count, stride, out + c);
 }
 
 // dots[h · kRowBlock + j] = q of head h · row j
+template <bool precise>
 VECTOR_FUNCTION void score_rows(const Unpacked& rows, int count, const float* q, int heads,
                                 float* dots) noexcept {
   constexpr int kHeads = 12;  // a multiple of every tile
@@ -474,12 +498,13 @@ VECTOR_FUNCTION void score_rows(const Unpacked& rows, int count, const float* q,
     for (int h = 0; h < some; ++h) {
       addresses[h] = q + static_cast<std::int64_t>(first + h) * rows.columns;
     }
-    multiply_unpacked(rows, count, addresses, some, dots + first * kRowBlock, kRowBlock);
+    multiply_unpacked<precise>(rows, count, addresses, some, dots + first * kRowBlock, kRowBlock);
   }
 }
 
 // Turns a block's scores into weights relative to the head's new maximum; returns what the sums so
 // far are to be multiplied by.
+template <bool precise>
 VECTOR_FUNCTION float weigh_block(float* scores, int count, float scale, float* largest,
                                   float* total) noexcept {
   Floats most = broadcast(*largest);
@@ -491,18 +516,19 @@ VECTOR_FUNCTION float weigh_block(float* scores, int count, float scale, float* 
   }
   const float now = largest_of(most);
   const float shrink = std::exp(*largest - now);
-  Floats sum = zero();
+  Sum<precise> sum{};
   for (int j = 0; j < kRowBlock; j += kLanes) {
     const Floats weight =
         select_first(exponential(subtract(load(scores + j), broadcast(now))), zero(), count - j);
     store(scores + j, weight);
-    sum = add(sum, weight);
+    sum = multiply_add(weight, broadcast(1), sum);
   }
   *largest = now;
-  *total = *total * shrink + sum_of(sum);
+  *total = *total * shrink + static_cast<float>(sum_of(sum));
   return shrink;
 }
 
+template <bool precise>
 VECTOR_FUNCTION void attend(const AttendTask& task) noexcept {
   const int width = task.format->width;
   const std::int64_t stride = padded(width);
@@ -523,20 +549,21 @@ VECTOR_FUNCTION void attend(const AttendTask& task) noexcept {
   for (int first = 0; first < task.count; first += kRowBlock) {
     const int count = std::min(kRowBlock, task.count - first);
     for (int j = 0; j < count; ++j) load_row(*task.format, task.rows[first + j], rows + j * stride);
-    score_rows({rows, stride, width}, count, task.q, task.heads, scores);
+    score_rows<precise>({rows, stride, width}, count, task.q, task.heads, scores);
     for (int h = 0; h < task.heads; ++h) {
       const float shrink =
-          weigh_block(scores + h * kRowBlock, count, task.scale, largest + h, total + h);
+          weigh_block<precise>(scores + h * kRowBlock, count, task.scale, largest + h, total + h);
       if (shrink != 1)
         scale_values(sums + h * stride, shrink, nullptr, static_cast<int>(stride),
                      sums + h * stride);
     }
     int h = 0;
     for (; h + kHeadTile <= task.heads; h += kHeadTile) {
-      add_rows_of_heads<kHeadTile>(scores + h * kRowBlock, rows, count, stride, sums + h * stride);
+      add_rows_of_heads<precise, kHeadTile>(scores + h * kRowBlock, rows, count, stride,
+                                            sums + h * stride);
     }
     for (; h < task.heads; ++h) {
-      add_rows_of_heads<1>(scores + h * kRowBlock, rows, count, stride, sums + h * stride);
+      add_rows_of_heads<precise, 1>(scores + h * kRowBlock, rows, count, stride, sums + h * stride);
     }
   }
   for (int h = 0; h < task.heads; ++h) {
@@ -546,6 +573,7 @@ VECTOR_FUNCTION void attend(const AttendTask& task) noexcept {
 }
 
 // ------------------------------------------------------------------------------------ indexer
+template <bool precise>
 VECTOR_FUNCTION void index_scores(const IndexTask& task) noexcept {
   const int width = task.keys->format.width;
   const std::int64_t stride = padded(width);
@@ -556,14 +584,30 @@ VECTOR_FUNCTION void index_scores(const IndexTask& task) noexcept {
     for (int j = 0; j < count; ++j) {
       load_row(task.keys->format, task.keys->row(task.first + first + j), keys + j * stride);
     }
-    score_rows({keys, stride, width}, count, task.q, task.heads, dots);
+    score_rows<precise>({keys, stride, width}, count, task.q, task.heads, dots);
     for (int j = 0; j < count; j += kLanes) {
-      Floats sum = zero();
+      Sum<precise> sum{};
       for (int h = 0; h < task.heads; ++h) {
         const Floats dot = larger(zero(), load(dots + h * kRowBlock + j));
         sum = multiply_add(broadcast(task.weights[h]), dot, sum);
       }
-      store_first(task.scores + first + j, sum, count - j);
+      store_first(task.scores + first + j, rounded(sum), count - j);
     }
   }
+}
+
+template <bool precise>
+constexpr Kernels kernels_named(std::string_view name) noexcept {
+  return {.name = name,
+          .multiply = multiply_weights<precise>,
+          .inverse_rms = inverse_rms<precise>,
+          .scale = scale_values,
+          .accumulate = accumulate,
+          .expand = expand<precise>,
+          .swiglu = precise ? plain_swiglu : swiglu,
+          .pool = pool<precise>,
+          .attend = attend<precise>,
+          .attend_scratch = attend_scratch,
+          .index_scores = index_scores<precise>,
+          .load = load_row};
 }

@@ -1,12 +1,183 @@
-// `fathom bench`.
+// `fathom bench`: measures prefill and decode, each after a context of given depth.
 #include "ui/commands/bench.h"
 
-#include <stdexcept>
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <vector>
+
+#include <unistd.h>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "engine/engine.h"
+#include "engine/error.h"
+#include "engine/session.h"
+#include "ui/commands/engine_options.h"
+#include "ui/commands/model_path.h"
 
 namespace fathom::ui {
+namespace {
 
-int bench(const BenchOptions&) {
-  throw std::runtime_error("bench is not part of this build");
+using engine::Token;
+using Clock = std::chrono::steady_clock;
+
+constexpr double kQuietSeconds = 2;     // shorter waits need no word
+constexpr double kProgressSeconds = 1;  // between words on a longer one
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+// One line on a terminal that says what runs; nothing when standard error is not one.
+class Progress {
+ public:
+  explicit Progress(std::string what)
+      : what_(std::move(what)), shown_(::isatty(STDERR_FILENO) == 1) {}
+  ~Progress() {
+    if (written_) fmt::print(stderr, "\r\033[K");
+  }
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+
+  void at(int done, int total) {
+    if (!shown_ || seconds_since(start_) < kQuietSeconds) return;
+    if (written_ && seconds_since(last_) < kProgressSeconds) return;
+    last_ = Clock::now();
+    written_ = true;
+    fmt::print(stderr, "\r\033[K{} {}/{}", what_, done, total);
+    std::fflush(stderr);
+  }
+
+ private:
+  std::string what_;
+  bool shown_;
+  bool written_ = false;
+  Clock::time_point start_ = Clock::now();
+  Clock::time_point last_ = start_;
+};
+
+// The same ids on every machine: measured speed may depend on which experts they choose.
+std::vector<Token> some_tokens(int count, int vocab_size) {
+  std::vector<Token> tokens;
+  std::uint32_t state = 1;
+  for (int i = 0; i < count; ++i) {
+    state = state * 1664525U + 1013904223U;
+    tokens.push_back(static_cast<Token>((state >> 8) % static_cast<std::uint32_t>(vocab_size)));
+  }
+  return tokens;
+}
+
+struct Measurement {
+  int prefill = 0;
+  int decode = 0;
+  int depth = 0;
+  std::vector<double> rates;  // tokens per second of each round, ascending
+
+  double median() const {
+    const std::size_t half = rates.size() / 2;
+    return rates.size() % 2 == 1 ? rates[half] : (rates[half - 1] + rates[half]) / 2;
+  }
+};
+
+void fill(engine::Session& session, std::span<const Token> tokens) {
+  Progress progress("filling the context");
+  session.sync(tokens, [&](int done, int total) { progress.at(done, total); }, {});
+}
+
+double prefill_rate(engine::Session& session, std::span<const Token> prompt, int count) {
+  Progress progress("prefill");
+  const auto start = Clock::now();
+  session.sync(prompt, [&](int done, int total) { progress.at(done, total); }, {});
+  return count / seconds_since(start);
+}
+
+double decode_rate(engine::Session& session, std::span<const Token> tokens) {
+  Progress progress("decode");
+  const auto start = Clock::now();
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    session.append(tokens[i]);
+    progress.at(static_cast<int>(i), static_cast<int>(tokens.size()));
+  }
+  return static_cast<double>(tokens.size()) / seconds_since(start);
+}
+
+// Every round goes on from a fork of the same filled session. One round before, not counted, reads
+// the weights from disk and wakes the threads.
+Measurement measure(const engine::Session& filled, Measurement asked, int rounds, int vocab_size) {
+  const auto depth = static_cast<std::size_t>(asked.depth);
+  const std::vector<Token> tokens =
+      some_tokens(asked.depth + asked.prefill + asked.decode, vocab_size);
+  for (int round = -1; round < rounds; ++round) {
+    engine::Session session = filled.fork();
+    const double rate = asked.prefill > 0 ? prefill_rate(session, tokens, asked.prefill)
+                                          : decode_rate(session, std::span(tokens).subspan(depth));
+    if (round >= 0) asked.rates.push_back(rate);
+  }
+  std::ranges::sort(asked.rates);
+  return asked;
+}
+
+void print(const Measurement& m, const std::string& name, const engine::Engine& model, bool json) {
+  if (json) {
+    const nlohmann::ordered_json line = {{"model", name},
+                                         {"kernels", model.kernels()},
+                                         {"threads", model.threads()},
+                                         {"p", m.prefill},
+                                         {"n", m.decode},
+                                         {"d", m.depth},
+                                         {"rounds", m.rates.size()},
+                                         {"tokens_per_s", m.median()},
+                                         {"min", m.rates.front()},
+                                         {"max", m.rates.back()}};
+    fmt::print("{}\n", line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  } else {
+    const std::string test =
+        m.prefill > 0 ? fmt::format("prefill {}", m.prefill) : fmt::format("decode {}", m.decode);
+    fmt::print("{:<14} {:>8} {:>12.1f} {:>10.1f} {:>10.1f}\n", test, m.depth, m.median(),
+               m.rates.front(), m.rates.back());
+  }
+  std::fflush(stdout);
+}
+
+void check(const BenchOptions& options) {
+  const auto negative = [](const std::vector<int>& list) { return std::ranges::min(list) < 0; };
+  if (negative(options.prefill_tokens) || negative(options.decode_tokens) ||
+      negative(options.depths)) {
+    throw engine::Error("bench: -p, -n and -d must not be negative");
+  }
+  if (options.rounds < 1) throw engine::Error("bench: -r must be at least 1");
+}
+
+}  // namespace
+
+int bench(const BenchOptions& options) {
+  check(options);
+  const std::filesystem::path path = find_model(options.model.path);
+  const auto model = engine::Engine::load(
+      path, engine_options(options.model, options.rounding, options.activations));
+  const int vocab_size = model->config().vocab_size;
+  if (!options.json) {
+    fmt::print("{}, kernels {}, threads {}, {} rounds, tokens/s\n", path.filename().string(),
+               model->kernels(), model->threads(), options.rounds);
+    fmt::print("{:<14} {:>8} {:>12} {:>10} {:>10}\n", "test", "depth", "median", "min", "max");
+  }
+  for (const int depth : options.depths) {
+    engine::Session filled(model);
+    fill(filled, some_tokens(depth, vocab_size));
+    const auto report = [&](Measurement asked) {
+      print(measure(filled, std::move(asked), options.rounds, vocab_size), path.filename().string(),
+            *model, options.json);
+    };
+    for (const int count : options.prefill_tokens) {
+      if (count > 0) report({.prefill = count, .decode = 0, .depth = depth, .rates = {}});
+    }
+    for (const int count : options.decode_tokens) {
+      if (count > 0) report({.prefill = 0, .decode = count, .depth = depth, .rates = {}});
+    }
+  }
+  return 0;
 }
 
 }  // namespace fathom::ui

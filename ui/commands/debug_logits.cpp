@@ -18,6 +18,8 @@
 #include "engine/error.h"
 #include "engine/session.h"
 #include "ui/commands/debug.h"
+#include "ui/commands/engine_options.h"
+#include "ui/commands/model_path.h"
 
 namespace fathom::ui {
 namespace {
@@ -96,17 +98,6 @@ std::vector<int> asked_positions(const std::string& list, int tokens, std::strin
   return all;
 }
 
-engine::EngineOptions engine_options(const DebugLogitsOptions& options) {
-  engine::EngineOptions chosen{.kernels = options.model.kernels, .threads = options.model.threads};
-  chosen.rounding = options.rounding == "f16"        ? engine::Rounding::f16
-                    : options.rounding == "official" ? engine::Rounding::official
-                                                     : engine::Rounding::exact;
-  chosen.activations =
-      options.activations == "f32" ? engine::Activations::f32 : engine::Activations::native;
-  if (!options.mtp.empty() && options.mtp != "auto") chosen.mtp = options.mtp;
-  return chosen;
-}
-
 void feed(engine::Session& session, const DebugLogitsOptions& options, std::span<const Token> ids,
           Rows& rows) {
   if (options.step) {
@@ -158,7 +149,10 @@ int debug_logits(const DebugLogitsOptions& options) {
     throw engine::Error(
         fmt::format("--restore-at {}: there are {} tokens", options.restore_at, count));
   }
-  const auto model = engine::Engine::load(options.model.path, engine_options(options));
+  engine::EngineOptions chosen =
+      engine_options(options.model, options.rounding, options.activations);
+  if (!options.mtp.empty() && options.mtp != "auto") chosen.mtp = options.mtp;
+  const auto model = engine::Engine::load(find_model(options.model.path), chosen);
 
   const auto start = std::chrono::steady_clock::now();
   engine::Session session(model);

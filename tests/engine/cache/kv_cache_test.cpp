@@ -1,0 +1,86 @@
+// The cache's layout: what a token costs, and what is kept to go back.
+#include "engine/cache/kv_cache.h"
+
+#include <gtest/gtest.h>
+
+#include "engine/cache/snapshots.h"
+#include "engine/error.h"
+
+namespace fathom::engine {
+namespace {
+
+// V4-Flash as far as the cache sees it.
+ModelConfig flash() {
+  ModelConfig config;
+  config.head_dim = 512;
+  config.qk_rope_head_dim = 64;
+  config.index_head_dim = 128;
+  config.sliding_window = 128;
+  config.compress_ratios = {0, 0};
+  for (int layer = 2; layer < 43; ++layer) {
+    config.compress_ratios.push_back(layer % 2 == 0 ? 4 : 128);
+  }
+  return config;
+}
+
+TEST(CacheShape, TakesThePublishedBytesOfFlash) {
+  const ModelConfig config = flash();
+  const CacheShape shape(config, Rounding::official, config.compress_ratios);
+  EXPECT_EQ(shape.row.bytes, 584);
+  EXPECT_EQ(shape.key.bytes, 68);
+  EXPECT_EQ(static_cast<double>(shape.page_bytes) / kPageTokens, 3514.25);
+  EXPECT_EQ(shape.fixed_bytes, 43 * 74'752 + 21 * 81'920 + 20 * 524'288);
+}
+
+TEST(CacheShape, RefusesWidthsThatDoNotFitTheOfficialRounding) {
+  ModelConfig config = flash();
+  config.head_dim = 500;
+  EXPECT_THROW(CacheShape(config, Rounding::official, config.compress_ratios), Error);
+  EXPECT_NO_THROW(CacheShape(config, Rounding::f16, config.compress_ratios));
+}
+
+TEST(KvCache, SharesPagesUntilOneSideWrites) {
+  const ModelConfig config = flash();
+  const auto shape =
+      std::make_shared<CacheShape>(config, Rounding::official, config.compress_ratios);
+  KvCache cache(shape);
+  cache.reserve(200);
+  cache.set_length(200);
+  KvCache copy = cache;
+  EXPECT_EQ(copy.page(0).data(), cache.page(0).data());
+  copy.reserve(201);
+  EXPECT_EQ(copy.page(0).data(), cache.page(0).data());  // full, never written again
+  EXPECT_NE(copy.page(1).data(), cache.page(1).data());
+}
+
+std::shared_ptr<const Snapshot> snapshot(int tokens) {
+  auto made = std::make_shared<Snapshot>();
+  made->tokens = tokens;
+  return made;
+}
+
+TEST(Snapshots, StayDenseNearTheEndAndSparseFarFromIt) {
+  Snapshots snapshots;
+  int count = 0;
+  for (int tokens = 128; tokens <= 1 << 17; tokens += 128) snapshots.add(snapshot(tokens));
+  const int end = 1 << 17;
+  for (int wanted = 128; wanted <= end; wanted += 128) {
+    const auto found = snapshots.latest(wanted);
+    const int computed = wanted - (found ? found->tokens : 0);
+    EXPECT_LE(computed, (end - wanted) + 128) << wanted;
+    count += snapshots.has(wanted) ? 1 : 0;
+  }
+  EXPECT_LE(count, 40);
+}
+
+TEST(Snapshots, ForgetWhatLiesAhead) {
+  Snapshots snapshots;
+  for (const int tokens : {100, 128, 256}) snapshots.add(snapshot(tokens));
+  EXPECT_EQ(snapshots.latest(255)->tokens, 128);
+  EXPECT_EQ(snapshots.latest(99), nullptr);
+  snapshots.drop_after(128);
+  EXPECT_EQ(snapshots.latest(1000)->tokens, 128);
+}
+
+}  // namespace
+}  // namespace fathom::engine

@@ -1,0 +1,367 @@
+// Every kernel set against the plain twin, over sizes around its tiles.
+#include "engine/cpu/kernels.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <numeric>
+#include <random>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "engine/cpu/cpu_backend.h"
+#include "engine/weights/formats.h"
+
+namespace fathom::engine::cpu {
+namespace {
+
+std::vector<float> random_values(std::int64_t count, unsigned seed, float spread = 1) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal(0, spread);
+  std::vector<float> values(static_cast<std::size_t>(count));
+  std::ranges::generate(values, [&] { return normal(random); });
+  return values;
+}
+
+// A matrix of random bytes that are valid in its format, with moderate scales.
+struct StoredMatrix {
+  StoredMatrix(Format format, std::int64_t rows, std::int64_t columns) {
+    std::mt19937 random(7);
+    const std::int64_t row_bytes = bytes_of(format, columns);
+    bytes.resize(static_cast<std::size_t>(rows * row_bytes));
+    for (std::byte& byte : bytes) byte = static_cast<std::byte>(random() & 0x77U);
+    const std::int64_t scale_row = format == Format::fp8 ? (columns + 127) / 128 : columns / kBlock;
+    scales.resize(static_cast<std::size_t>(rows * scale_row));
+    for (std::byte& scale : scales) scale = static_cast<std::byte>(120 + random() % 8);
+    tensor = {.format = format,
+              .rows = rows,
+              .columns = columns,
+              .row_bytes = row_bytes,
+              .data = bytes.data(),
+              .scales = scales.data(),
+              .scale_row_bytes = scale_row};
+    for (std::int64_t row = 0; row < rows; ++row) make_valid(row);
+  }
+
+  // Floats and scales inside blocks must be of moderate size, or sums are infinite.
+  void make_valid(std::int64_t row) {
+    std::byte* at = bytes.data() + row * tensor.row_bytes;
+    const auto put = [&](std::int64_t offset, auto value) {
+      std::memcpy(at + offset, &value, sizeof value);
+    };
+    for (std::int64_t c = 0; c < tensor.columns; ++c) {
+      const float value = static_cast<float>((row * 31 + c * 17) % 23 - 11) / 8;
+      if (tensor.format == Format::f32) put(4 * c, value);
+      if (tensor.format == Format::f16) put(2 * c, f32_to_f16(value));
+      if (tensor.format == Format::bf16) put(2 * c, f32_to_bf16(value));
+      if (c % kBlock != 0) continue;
+      if (tensor.format == Format::q8_0) put(c / kBlock * kQ8BlockBytes, f32_to_f16(0.01F));
+      if (tensor.format == Format::mxfp4) {
+        put(c / kBlock * kMxfp4BlockBytes, static_cast<std::uint8_t>(122 + c / kBlock % 4));
+      }
+    }
+  }
+
+  std::vector<std::byte> bytes, scales;
+  Tensor tensor;
+};
+
+// A sum of n products rounds n times, each time by at most half a step of the largest partial sum:
+// Σ|terms| · n · 2⁻²⁴ bounds it; a quarter of n is what random signs make likely, and then some.
+float tolerance(double magnitude, std::int64_t terms) {
+  return static_cast<float>(magnitude * (4 + static_cast<double>(terms) / 4) * 0x1.0p-24);
+}
+
+class KernelsTest : public testing::TestWithParam<const Kernels*> {
+ protected:
+  void SetUp() override {
+    if (!machine_has(GetParam()->name)) GTEST_SKIP() << "this machine lacks " << GetParam()->name;
+  }
+  const Kernels& kernels() const { return *GetParam(); }
+};
+
+void expect_same_product(const Kernels& kernels, const Tensor& w, int tokens) {
+  const auto rows = static_cast<int>(w.rows);
+  const std::vector<float> x = random_values(tokens * w.columns, 3);
+  std::vector<const float*> addresses;
+  for (int t = 0; t < tokens; ++t) addresses.push_back(x.data() + t * w.columns);
+  std::vector<float> scratch(static_cast<std::size_t>(kUnpackedRows * (w.columns + kBlock)));
+  std::vector<float> y(static_cast<std::size_t>(tokens) * w.rows);
+  std::vector<float> expected(y.size());
+  MultiplyTask task{.weights = &w,
+                    .first_row = 0,
+                    .rows = rows,
+                    .x = addresses.data(),
+                    .tokens = tokens,
+                    .y = y.data(),
+                    .y_stride = w.rows,
+                    .scratch = scratch.data()};
+  kernels.multiply(task);
+  task.y = expected.data();
+  kReference.multiply(task);
+  std::vector<float> row(static_cast<std::size_t>(w.columns));
+  for (int r = 0; r < rows; ++r) {
+    dequantize_row(w, r, row.data());
+    for (int t = 0; t < tokens; ++t) {
+      double magnitude = 0;
+      for (std::size_t c = 0; c < row.size(); ++c) {
+        magnitude +=
+            std::abs(static_cast<double>(row[c]) * addresses[static_cast<std::size_t>(t)][c]);
+      }
+      const auto at = static_cast<std::size_t>(t * w.rows + r);
+      ASSERT_NEAR(y[at], expected[at], tolerance(magnitude, w.columns))
+          << format_name(w.format) << " " << rows << "x" << w.columns << ", " << tokens
+          << " tokens";
+    }
+  }
+}
+
+TEST_P(KernelsTest, MultipliesEveryFormat) {
+  for (const Format format : {Format::f32, Format::f16, Format::bf16, Format::q8_0, Format::mxfp4,
+                              Format::fp8, Format::fp4}) {
+    for (const std::int64_t columns : {32, 64, 160, 288}) {
+      const StoredMatrix w(format, 21, columns);
+      for (const int tokens : {1, 2, 5, 6, 7, 13}) expect_same_product(kernels(), w.tensor, tokens);
+    }
+  }
+}
+
+TEST_P(KernelsTest, MultipliesWidthsThatAreNoWholeBlocks) {
+  for (const Format format : {Format::f32, Format::f16, Format::bf16, Format::fp8}) {
+    for (const std::int64_t columns : {1, 7, 15, 17, 31, 33, 48, 63}) {
+      const StoredMatrix w(format, 5, columns);
+      for (const int tokens : {1, 3, 6}) expect_same_product(kernels(), w.tensor, tokens);
+    }
+  }
+}
+
+// The promise of backend.h: a row's bits do not depend on the rows beside it.
+TEST_P(KernelsTest, GivesATokenTheSameBitsInEveryBatch) {
+  const StoredMatrix w(Format::q8_0, 19, 96);
+  const std::vector<float> x = random_values(13 * 96, 4);
+  std::vector<float> scratch(static_cast<std::size_t>(kUnpackedRows * 128));
+  std::vector<const float*> addresses;
+  for (int t = 0; t < 13; ++t) addresses.push_back(x.data() + t * 96);
+  std::vector<float> together(13 * 19), alone(19);
+  kernels().multiply({.weights = &w.tensor,
+                      .first_row = 0,
+                      .rows = 19,
+                      .x = addresses.data(),
+                      .tokens = 13,
+                      .y = together.data(),
+                      .y_stride = 19,
+                      .scratch = scratch.data()});
+  for (std::size_t t = 0; t < 13; ++t) {
+    for (int first = 0; first < 19; first += 3) {
+      const int rows = std::min(3, 19 - first);
+      kernels().multiply({.weights = &w.tensor,
+                          .first_row = first,
+                          .rows = rows,
+                          .x = addresses.data() + t,
+                          .tokens = 1,
+                          .y = alone.data() + first,
+                          .y_stride = 19,
+                          .scratch = scratch.data()});
+    }
+    EXPECT_TRUE(
+        std::equal(alone.begin(), alone.end(), together.begin() + static_cast<long>(t) * 19));
+  }
+}
+
+TEST_P(KernelsTest, LoadsRowsAsStored) {
+  for (const auto& [form, width, rope] : {std::tuple{RowForm::f32, 33, 8},
+                                          {RowForm::f16, 33, 8},
+                                          {RowForm::packed_row, 96, 32},
+                                          {RowForm::packed_row, 512, 64},
+                                          {RowForm::packed_key, 32, 0},
+                                          {RowForm::packed_key, 128, 0}}) {
+    const std::int64_t bytes = form == RowForm::f32          ? 4 * width
+                               : form == RowForm::f16        ? 2 * width
+                               : form == RowForm::packed_row ? packed_row_bytes(width, rope)
+                                                             : packed_key_bytes(width);
+    const RowFormat format{.form = form, .width = width, .rope = rope, .bytes = bytes};
+    const std::vector<float> row = random_values(width, 5, 3);
+    std::vector<std::byte> stored(static_cast<std::size_t>(bytes));
+    store(format, row.data(), stored.data());
+    std::vector<float> expected(row.size()), found(row.size());
+    load(format, stored.data(), expected.data());
+    kernels().load(format, stored.data(), found.data());
+    EXPECT_EQ(found, expected) << "form " << static_cast<int>(form) << ", width " << width;
+  }
+}
+
+void expect_same_attention(const Kernels& kernels, int heads, int width, int count) {
+  const RowFormat format{.form = RowForm::f32, .width = width, .rope = 0, .bytes = 4 * width};
+  const std::vector<float> q = random_values(heads * width, 6, 2);
+  const std::vector<float> rows = random_values(count * width, 8);
+  const std::vector<float> sinks = random_values(heads, 9);
+  std::vector<const std::byte*> addresses;
+  for (int j = 0; j < count; ++j) {
+    addresses.push_back(reinterpret_cast<const std::byte*>(rows.data() + j * width));
+  }
+  std::vector<float> out(q.size()), expected(q.size());
+  const auto run = [&](const Kernels& set, std::vector<float>& result) {
+    std::vector<float> scratch(static_cast<std::size_t>(set.attend_scratch(heads, width, count)));
+    set.attend({.q = q.data(),
+                .heads = heads,
+                .rows = addresses.data(),
+                .count = count,
+                .format = &format,
+                .sinks = sinks.data(),
+                .scale = 0.25F,
+                .out = result.data(),
+                .scratch = scratch.data()});
+  };
+  run(kernels, out);
+  run(kReference, expected);
+  // Scores of size 10 carry an error of width · 2⁻²⁴ · 10 into the exponent; values are about 1.
+  const float allowed = tolerance(10, width) + tolerance(4, count);
+  for (std::size_t i = 0; i < out.size(); ++i) ASSERT_NEAR(out[i], expected[i], allowed) << count;
+}
+
+TEST_P(KernelsTest, AttendsOverAnyNumberOfRows) {
+  for (const int count : {1, 3, 31, 32, 33, 65, 100}) {
+    expect_same_attention(kernels(), 3, 96, count);
+    expect_same_attention(kernels(), 8, 64, count);
+  }
+  for (const int heads : {1, 2, 4, 5, 12, 13}) expect_same_attention(kernels(), heads, 40, 37);
+}
+
+TEST_P(KernelsTest, ScoresIndexerKeys) {
+  constexpr int kWidth = 64, kHeads = 5, kKeys = 70;
+  const RowFormat format{.form = RowForm::f32, .width = kWidth, .rope = 0, .bytes = 4 * kWidth};
+  std::vector<float> keys = random_values(kKeys * kWidth, 10);
+  std::byte* page = reinterpret_cast<std::byte*>(keys.data());
+  const RowTable table{.pages = &page, .offset = 0, .rows_per_page = kKeys, .format = format};
+  const std::vector<float> q = random_values(kHeads * kWidth, 11);
+  const std::vector<float> weights = random_values(kHeads, 12);
+  std::vector<float> scratch(kRowBlock * (kWidth + kHeads));
+  for (const int count : {1, 15, 16, 31, 32, 33, 63}) {
+    std::vector<float> scores(static_cast<std::size_t>(count)), expected(scores.size());
+    IndexTask task{.q = q.data(),
+                   .weights = weights.data(),
+                   .heads = kHeads,
+                   .keys = &table,
+                   .first = 7,
+                   .count = count,
+                   .scores = scores.data(),
+                   .scratch = scratch.data()};
+    kernels().index_scores(task);
+    task.scores = expected.data();
+    kReference.index_scores(task);
+    for (std::size_t i = 0; i < scores.size(); ++i) {
+      ASSERT_NEAR(scores[i], expected[i], tolerance(kHeads * 3 * std::sqrt(kWidth), kWidth));
+    }
+  }
+}
+
+TEST_P(KernelsTest, AgreesOnElementwiseOperations) {
+  for (const int width : {1, 7, 8, 16, 17, 130}) {
+    const std::vector<float> x = random_values(width, 13, 3), y = random_values(width, 14);
+    EXPECT_NEAR(kernels().inverse_rms(x.data(), width, 1e-6F),
+                kReference.inverse_rms(x.data(), width, 1e-6F), tolerance(1, width));
+    std::vector<float> found = x, expected = x;
+    kernels().swiglu(found.data(), y.data(), width, 2.0F);
+    kReference.swiglu(expected.data(), y.data(), width, 2.0F);
+    for (std::size_t i = 0; i < found.size(); ++i)
+      EXPECT_NEAR(found[i], expected[i], tolerance(4, 8));
+    found = expected = x;
+    kernels().accumulate(y.data(), 0.7F, width, false, found.data());
+    kReference.accumulate(y.data(), 0.7F, width, false, expected.data());
+    for (std::size_t i = 0; i < found.size(); ++i)
+      EXPECT_NEAR(found[i], expected[i], tolerance(12, 1));
+  }
+}
+
+TEST_P(KernelsTest, AgreesOnStreamsAndPooling) {
+  for (const int width : {1, 15, 16, 17, 96}) {
+    std::vector<float> streams = random_values(4 * width, 15), expected = streams;
+    const std::vector<float> y = random_values(width, 16), post = random_values(4, 17),
+                             comb = random_values(16, 18);
+    kernels().expand(streams.data(), y.data(), post.data(), comb.data(), 4, width);
+    kReference.expand(expected.data(), y.data(), post.data(), comb.data(), 4, width);
+    for (std::size_t i = 0; i < streams.size(); ++i) {
+      EXPECT_NEAR(streams[i], expected[i], tolerance(20, 5));
+    }
+    const std::vector<float> values = random_values(128 * width, 19);
+    std::vector<Candidate> candidates;
+    for (int c = 0; c < 128; ++c) {
+      candidates.push_back(
+          {values.data() + c * width, values.data() + (127 - c) * width, values.data()});
+    }
+    for (const int count : {4, 8, 128}) {
+      std::vector<float> found(static_cast<std::size_t>(width)), wanted(found.size());
+      kernels().pool(candidates.data(), count, width, found.data());
+      kReference.pool(candidates.data(), count, width, wanted.data());
+      for (std::size_t i = 0; i < found.size(); ++i)
+        EXPECT_NEAR(found[i], wanted[i], tolerance(4, count));
+    }
+  }
+}
+
+// An Error about damaged weights depends on it.
+TEST_P(KernelsTest, KeepsNaN) {
+  std::vector<float> gate(20, 1.0F), up(20, 1.0F);
+  gate[3] = up[17] = std::numeric_limits<float>::quiet_NaN();
+  kernels().swiglu(gate.data(), up.data(), 20, 2.0F);
+  EXPECT_TRUE(std::isnan(gate[3]) && std::isnan(gate[17]) && !std::isnan(gate[4]));
+
+  StoredMatrix w(Format::fp8, 1, 64);
+  w.bytes[40] = std::byte{0x7F};
+  const std::vector<float> ones(64, 1.0F);
+  const float* x = ones.data();
+  float y = 0;
+  std::vector<float> scratch(static_cast<std::size_t>(kUnpackedRows) * 96);
+  kernels().multiply({.weights = &w.tensor,
+                      .first_row = 0,
+                      .rows = 1,
+                      .x = &x,
+                      .tokens = 1,
+                      .y = &y,
+                      .y_stride = 1,
+                      .scratch = scratch.data()});
+  EXPECT_TRUE(std::isnan(y));
+}
+
+INSTANTIATE_TEST_SUITE_P(Sets, KernelsTest,
+                         testing::Values(&kAvx2, &kAvx512, &kAvx2Precise, &kAvx512Precise),
+                         [](const auto& param) {
+                           const bool precise =
+                               param.param == &kAvx2Precise || param.param == &kAvx512Precise;
+                           return std::string(param.param->name) + (precise ? "_precise" : "");
+                         });
+
+TEST(SelectKernels, RefusesUnknownSets) {
+  EXPECT_THROW(select_kernels("sse9", Activations::native), std::runtime_error);
+  EXPECT_EQ(select_kernels("reference", Activations::f32).name, "reference");
+}
+
+TEST(Hadamard, IsItsOwnInverse) {
+  std::vector<float> values = random_values(128, 20);
+  const std::vector<float> before = values;
+  hadamard(values.data(), 128);
+  EXPECT_NE(values, before);
+  hadamard(values.data(), 128);
+  for (std::size_t i = 0; i < values.size(); ++i)
+    EXPECT_NEAR(values[i], before[i], tolerance(4, 14));
+}
+
+TEST(ThreadPool, RunsEveryTaskOnce) {
+  ThreadPool pool(3);
+  for (const int tasks : {0, 1, 2, 7, 1000}) {
+    for (int round = 0; round < 50; ++round) {
+      std::vector<std::atomic<int>> ran(static_cast<std::size_t>(tasks));
+      pool.run(tasks, [&](int task, int worker) {
+        EXPECT_TRUE(worker >= 0 && worker < 3);
+        ++ran[static_cast<std::size_t>(task)];
+      });
+      EXPECT_TRUE(std::ranges::all_of(ran, [](const auto& count) { return count == 1; }));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace fathom::engine::cpu
