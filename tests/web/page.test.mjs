@@ -13,7 +13,7 @@ let browser;
 let server;
 before(async () => {
   browser = await launch();
-  server = await start(process.env.SCRIPTED_SERVER, ['15', '300']);
+  server = await start(process.env.SCRIPTED_SERVER, ['15', '120']);
 });
 after(async () => {
   await browser?.close();
