@@ -23,7 +23,7 @@ CONFIG = {
     "max_position_embeddings": 1048576,
     "index_n_heads": 4,
     "index_head_dim": 32,
-    "index_topk": 128,
+    "index_topk": 256,
     "n_routed_experts": 8,
     "n_shared_experts": 1,
     "num_experts_per_tok": 2,

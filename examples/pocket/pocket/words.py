@@ -1,5 +1,9 @@
 """Names for generated workspaces. One word in eight, chosen by hash, is kept for evaluation."""
+import builtins
+import json
+import keyword
 import random
+import re
 import zlib
 from pathlib import Path
 
@@ -25,23 +29,48 @@ def load():
     return [w for w in words if w not in TEMPLATE_WORDS]
 
 
-class Names:
-    """Draws words and names; never the same word twice in one workspace."""
+def pieces(folder=Path(__file__).parent.parent / "model"):
+    """Tokens of letters alone: lower case, capitals. Empty before there is a tokenizer."""
+    file = folder / "tokenizer.json"
+    if not file.exists():
+        return [], []
+    tokens = sorted(json.loads(file.read_text(encoding="utf-8"))["model"]["vocab"])
+    return [[t for t in tokens if re.fullmatch(form, t)] for form in ("[a-z]{2,}", "[A-Z]{2,}")]
 
-    def __init__(self, r: random.Random, evaluation=False, invented=0.2):
+
+def usable(word):
+    """Not a name that Python or the generated programs use themselves."""
+    return not (keyword.iskeyword(word) or hasattr(builtins, word)
+                or word.lower() in TEMPLATE_WORDS)
+
+
+class Names:
+    """Draws words and names; never the same word twice in one workspace.
+
+    Some words of training are put together from tokens, so that every token is met as part of a
+    name, also those that otherwise stand in the templates only.
+    """
+
+    def __init__(self, r: random.Random, evaluation=False, invented=0.2, from_tokens=0.2):
         self.r, self.invented = r, invented
         self.words = POOLS[evaluation]
+        self.lower, self.capital = ([], []) if evaluation else PIECES
+        self.from_tokens = from_tokens if self.lower else 0.0
         self.used = set()
 
-    def word(self):
+    def word(self, tokens=None):
         while True:
-            if self.r.random() < self.invented:
-                w = "".join(self.r.choice(LETTERS) for _ in range(self.r.randint(3, 5)))
-            else:
-                w = self.r.choice(self.words)
-            if w not in self.used:
-                self.used.add(w)
+            w = self.draw(tokens or self.lower)
+            if w.lower() not in self.used and usable(w):
+                self.used.add(w.lower())
                 return w
+
+    def draw(self, tokens):
+        if self.from_tokens and self.r.random() < self.from_tokens:
+            return "".join(self.r.choice(tokens) for _ in range(self.r.choice((1, 2, 2))))
+        if self.r.random() < self.invented:
+            return "".join(self.r.choice(LETTERS) for _ in range(self.r.randint(3, 5)))
+        return self.r.choice(self.words)
 
     def snake(self):
         n = self.r.choices((1, 2, 3), (40, 55, 5))[0]
@@ -51,7 +80,8 @@ class Names:
         return f"{self.word()}_{self.word()}"
 
     def capitals(self):
-        return self.two().upper() if self.r.random() < 0.6 else self.word().upper()
+        n = 2 if self.r.random() < 0.6 else 1
+        return "_".join(self.word(self.capital) for _ in range(n)).upper()
 
     def camel(self):
         return self.word().capitalize() + self.word().capitalize()
@@ -69,4 +99,4 @@ def _pools():
     return {True: [w for w in words if held_out(w)], False: [w for w in words if not held_out(w)]}
 
 
-POOLS = _pools()
+POOLS, PIECES = _pools(), pieces()
