@@ -10,7 +10,7 @@ class Flaw:
     """One wrong place: how the source reads, what the test reports, what the edit is."""
 
     def __init__(self, r, names):
-        style = r.choices(("constant", "operator", "returned"), (5, 4, 1))[0]
+        style = r.choices(("constant", "operator", "returned"), (4, 6, 2))[0]
         getattr(self, style)(r, names)
 
     def constant(self, r, names):
@@ -24,7 +24,7 @@ class Flaw:
 
     def operator(self, r, names):
         self.name, (a, b) = names.snake(), (names.word(), names.word())
-        op = r.choice("+-*")
+        op = r.choice("+--*")
         bad = r.choice([o for o in "+-*" if o != op])
         x, y = r.randint(5, 12), r.randint(2, 4)
         comment = r.choice(('"""Return the {} of {} and {}."""', "# the {} of {} and {}",

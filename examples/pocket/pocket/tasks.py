@@ -166,7 +166,7 @@ def script(r, names, folder):
 
 
 # ---------------------------------------------------------------------- read and answer
-@kind("read", 1.8)
+@kind("read", 2.0)
 def read(r, names, files):
     form = r.choices((value_in, value_of, returned, missing, printed, state_of_test, first_line),
                      (3, 2, 2, 1.5, 1, 2, 1))[0]
@@ -270,7 +270,7 @@ def first_line(r, names, files):
 
 
 # ---------------------------------------------------------------------- count and list
-@kind("count", 1.6)
+@kind("count", 2.2)
 def count(r, names, files):
     form = r.choices((count_lines, list_folder, count_suffix, list_all, count_word, list_mentions),
                      (2, 2.5, 1.5, 1, 1.5, 1))[0]
