@@ -12,8 +12,9 @@ class Rejected(Exception):
 class Episode:
     """Records the expert's conversation as segments (text, is special, loss weight)."""
 
-    def __init__(self, r: random.Random, files, thinking):
+    def __init__(self, r: random.Random, files, thinking, slips=0.0):
         self.r, self.thinking = r, thinking
+        self.slips = slips          # how often the expert shows how a wrong edit is put right
         self.initial = dict(files)
         self.workspace = Workspace(files)
         self.segments = [(render.BOS, True, 0.0), (render.system_text(files), False, 0.0)]
@@ -29,10 +30,10 @@ class Episode:
         self.prompts.append(text)
         self.add([(render.USER, True), (text, False)], 0.1)
 
-    def call(self, thought, tool, expect="", **args):
+    def call(self, thought, tool, expect="", weight=1.0, **args):
         """One step with a call; the outcome must begin with `expect`."""
         self.add(render.opener(self.thinking), 0.1)
-        self.add(render.reply(self.thinking, thought, call=(tool, args)), 1.0)
+        self.add(render.reply(self.thinking, thought, call=(tool, args)), weight)
         self.workspace.seconds = self.seconds()
         outcome = self.workspace.call(tool, args)
         self.calls.append((tool, args, outcome))
@@ -56,8 +57,8 @@ class Episode:
         outcome = self.call(thought, "search_files", "search_files 1 of 1\n", pattern=pattern, **args)
         return outcome.split("\n")[1]
 
-    def edit(self, thought, path, old, new):
-        self.call(thought, "edit_file", "edit_file ", path=path, old=old, new=new)
+    def edit(self, thought, path, old, new, weight=1.0):
+        self.call(thought, "edit_file", "edit_file ", weight, path=path, old=old, new=new)
 
     def answer(self, thought, text, facts=(), verify=None, honest=False):
         self.add(render.opener(self.thinking), 0.1)

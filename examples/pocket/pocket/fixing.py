@@ -21,10 +21,11 @@ class Flaw:
         self.pattern, self.context = f"{self.name} =", None
         self.used, self.expected = self.name, expected
         self.thought = f"It must be {expected}."
+        self.slip_to(f"{self.name} = {{}}", names, got, expected)
 
     def operator(self, r, names):
         self.name, (a, b) = names.snake(), (names.word(), names.word())
-        op = r.choice("+--*")
+        op = r.choice("+-*")
         bad = r.choice([o for o in "+-*" if o != op])
         x, y = r.randint(5, 12), r.randint(2, 4)
         comment = r.choice(('"""Return the {} of {} and {}."""', "# the {} of {} and {}",
@@ -33,7 +34,11 @@ class Flaw:
         self.lines = [f"def {self.name}({a}, {b}):", f"    {comment}", f"    {self.right}"]
         self.pattern, self.context = f"def {self.name}", 2
         self.used, self.expected = f"{self.name}({x}, {y})", eval(f"{x} {op} {y}")
-        self.thought = f"It must be the {MEANINGS[op]}: {op} instead of {bad}."
+        self.meaning = f"It must be the {MEANINGS[op]}: {op} instead of "
+        self.thought = f"{self.meaning}{bad}."
+        third, = set("+-*") - {op, bad}
+        self.slips = [(f"It must be the {MEANINGS[op]}: {third} instead of {bad}.",
+                       f"return {a} {third} {b}")]
 
     def returned(self, r, names):
         self.name = names.snake()
@@ -43,6 +48,18 @@ class Flaw:
         self.pattern, self.context = f"def {self.name}", 2
         self.used, self.expected = f"{self.name}()", expected
         self.thought = f"It must be {expected}."
+        self.slip_to("return {}", names, got, expected)
+
+    def slip_to(self, form, names, got, expected):
+        while (other := names.number()) in (got, expected):
+            pass
+        self.slips = [(f"It must be {other}.", form.format(other))]
+
+    def now_reads(self, text):
+        """The wrong place after a slip."""
+        if self.wrong.split()[-2] in MEANINGS:
+            self.thought = f"{self.meaning}{text.split()[-2]}."
+        self.wrong = text
 
 
 def two_numbers(names):
@@ -145,8 +162,14 @@ def play_fix(e, ask, test, wrong, named):
             return e.answer("I cannot fix this.", text, [text], honest=True)
         args = {"context": flaw.context} if flaw.context else {}
         path = e.search_one(f"{flaw.name} is wrong. I look for it.", flaw.pattern, **args)
-        e.edit(flaw.thought, path, flaw.wrong, flaw.right)
-        fixed.append((flaw.name, path))
+        if flaw.slips and e.r.random() < e.slips:
+            # Weight 0: the model sees the mistake and learns only how it goes on from there.
+            thought, slip = flaw.slips.pop()
+            e.edit(thought, path, flaw.wrong, slip, weight=0.0)
+            flaw.now_reads(slip)
+        else:
+            e.edit(flaw.thought, path, flaw.wrong, flaw.right)
+            fixed.append((flaw.name, path))
         code, output = e.run("Now I run the test again.", f"python3 {test}")
     verify = f"python3 {test}"
     if not fixed:

@@ -25,7 +25,8 @@ def attempt(r, kind, thinking, evaluation, turns):
     if r.random() < 0.05:
         files["AGENTS.md"] = "".join(f"{names.phrase(2, 4).capitalize()}.\n"
                                      for _ in range(r.randint(1, 3)))
-    e = Episode(r, files, r.random() < 0.5 if thinking is None else thinking)
+    e = Episode(r, files, r.random() < 0.5 if thinking is None else thinking,
+                slips=0.0 if evaluation else 0.15)
     e.kind = kinds[-1]
     for play in plays:
         play(e)

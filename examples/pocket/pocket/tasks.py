@@ -181,11 +181,13 @@ def value_in(r, names, files):
     ask = r.choice(["What is {k} in {p}?", "Read {p}: what is {k}?", "Which value has {k} in {p}?",
                     "What does {p} say about {k}?"]).format(k=key, p=path)
 
-    def play(e):
-        e.user(ask)
-        e.call(f"I read {path}.", "read_file", f"read_file {path} 1", path=path)
-        e.answer("There it is.", f"{key} is {keys[key]}.", [f"{key} is {keys[key]}."])
-    return play
+    return lambda e: look_up(e, ask, key, keys[key])
+
+
+def look_up(e, ask, key, value):
+    e.user(ask)
+    e.search_one(f"I look for {key}.", key)
+    e.answer("There it is.", f"{key} is {value}.", [f"{key} is {value}."])
 
 
 def value_of(r, names, files):
@@ -193,11 +195,7 @@ def value_of(r, names, files):
     key = r.choice(list(keys))
     ask = r.choice(["What is {}?", "Which value has {}?", "What is the value of {}?"]).format(key)
 
-    def play(e):
-        e.user(ask)
-        e.search_one(f"I look for {key}.", key)
-        e.answer("There it is.", f"{key} is {keys[key]}.", [f"{key} is {keys[key]}."])
-    return play
+    return lambda e: look_up(e, ask, key, keys[key])
 
 
 def returned(r, names, files):
@@ -218,9 +216,8 @@ def returned(r, names, files):
 
 def missing(r, names, files):
     path = Layout(r, names).source(names.snake()) if r.random() < 0.5 else names.snake() + ".txt"
-    key = names.two()
-    ask = r.choice(["What is {k} in {p}?", "Read {p}: what is {k}?", "How many lines has {p}?",
-                    "What does {p} say about {k}?"]).format(k=key, p=path)
+    ask = r.choice(["How many lines has {}?", "What is the first line of {}?", "Read {}.",
+                    "How long is {}?"]).format(path)
 
     def play(e):
         e.user(ask)

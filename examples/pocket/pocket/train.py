@@ -19,7 +19,7 @@ from .drill import drill, pad
 from .initial import initial_weights
 from .model import FusedOps, Model
 
-LENGTH_MAX = 704        # tokens; nearly all episodes of one task are shorter
+LENGTH_MAX = 832        # tokens; nearly all episodes of one task are shorter
 POOL = 192              # episodes sorted by length before they are cut into batches
 
 
@@ -165,7 +165,8 @@ class Trainer:
         mean, since, counted = {}, time.time(), 0
         while self.step < a.steps:
             drilling = self.step < a.drill_steps
-            self.data.drill_share = 0.1 if self.step < 0.4 * a.steps else 0.0
+            drills = not a.start and self.step < 0.4 * a.steps
+            self.data.drill_share = 0.1 if drills else 0.0
             ids, weights = self.data.drills() if drilling else self.data.batch()
             losses = self.losses(ids, weights)
             sum(losses.values()).backward()
