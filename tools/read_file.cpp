@@ -90,15 +90,14 @@ struct Range {
 tl::expected<Range, Outcome> range_of(const Arguments& arguments, const std::string& path,
                                       int count) {
   const std::int64_t from = arguments.integer("from").value_or(1);
-  const std::int64_t to = arguments.integer("to").value_or(
-      arguments.has("from") || count > kLinesDefault ? from + kLinesDefault - 1 : count);
   if (from < 1) return tl::unexpected(refuse(Status::invalid, "read_file: from counts from 1."));
-  if (to < from) {
-    return tl::unexpected(refuse(Status::invalid, "read_file: to must not be less than from."));
-  }
   if (from > count) {
     return tl::unexpected(refuse(Status::invalid, fmt::format("{} has only {}; from is {}.", path,
                                                               count_of(count, "line"), from)));
+  }
+  const std::int64_t to = arguments.integer("to").value_or(from + kLinesDefault - 1);
+  if (to < from) {
+    return tl::unexpected(refuse(Status::invalid, "read_file: to must not be less than from."));
   }
   return Range{static_cast<int>(from), static_cast<int>(std::min<std::int64_t>(to, count))};
 }
