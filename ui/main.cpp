@@ -83,6 +83,7 @@ void add_run(CLI::App& program, ui::RunOptions& run, Chosen& chosen) {
   app.add_option("--trajectory", run.trajectory, "Also write the event stream to this file");
   app.add_option("--store", run.store, "Database of conversations");
   app.add_flag("--ephemeral", run.ephemeral, "Keep nothing");
+  app.add_flag("--plain", run.plain, "Show all of the turn as plain lines, also into a pipe");
   app.add_flag("--no-color", run.no_color, "Plain text (also: NO_COLOR)");
   app.add_flag("-q,--quiet", run.quiet, "Only the answer");
   app.add_flag("-v,--verbose", run.verbose, "Also the output of calls that succeed");

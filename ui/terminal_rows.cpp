@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -93,7 +94,24 @@ DiffCount count_diff(std::string_view diff) {
   return count;
 }
 
-std::vector<Row> start_rows(const Json& fields) {
+// "user-namespace+mount-namespace+landlock+seccomp" as a person would say it.
+std::string layers_in_words(std::string_view tier) {
+  std::string words;
+  bool namespaces = false;
+  while (!tier.empty()) {
+    const auto end = std::min(tier.find('+'), tier.size());
+    std::string layer(tier.substr(0, end));
+    tier.remove_prefix(std::min(end + 1, tier.size()));
+    if (layer.ends_with("-namespace")) {
+      if (std::exchange(namespaces, true)) continue;
+      layer = "namespaces";
+    }
+    words += (words.empty() ? "" : " + ") + layer;
+  }
+  return words;
+}
+
+std::vector<Row> start_rows(const Json& fields, int columns) {
   const Json model = fields.value("model", Json::object());
   const Json sandbox = fields.value("sandbox", Json::object());
   std::string file = text_of(model, "file");
@@ -102,10 +120,11 @@ std::vector<Row> start_rows(const Json& fields) {
                                  grouped(static_cast<std::int64_t>(number_of(model, "context"))),
                                  text_of(fields, "mode"));
   std::vector<Row> rows = {{{visible(line), Style::dim}}};
-  line = fmt::format("sandbox: {} · network {}", text_of(sandbox, "tier"),
-                     text_of(sandbox, "network"));
-  rows.push_back(
-      {{visible(line), text_of(sandbox, "tier") == "off" ? Style::reversed : Style::dim}});
+  const std::string tier = text_of(sandbox, "tier");
+  line =
+      fmt::format("sandbox: network {} · {}", text_of(sandbox, "network"), layers_in_words(tier));
+  const Style style = tier == "off" ? Style::reversed : Style::dim;
+  rows.push_back({{shorten(visible(line), columns), style}});
   return rows;
 }
 
@@ -284,7 +303,7 @@ std::string call_title(const Json& call) {
 std::vector<Row> rows_of(const agent::Event& event, const Json& call, const RowContext& context) {
   const int columns = std::clamp(context.columns - 1, 20, kBodyColumns);
   const Json& fields = event.fields;
-  if (event.type == "start") return start_rows(fields);
+  if (event.type == "start") return start_rows(fields, columns);
   if (event.type == "turn") return turn_rows(fields, columns);
   if (event.type == "thinking") return thinking_rows(fields, context, columns);
   if (event.type == "text" && context.answer) return text_rows(fields, columns);

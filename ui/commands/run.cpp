@@ -105,6 +105,11 @@ bool is_json(const RunOptions& options) {
   return options.output_format != "text";
 }
 
+// Whether standard output shows the whole turn, the answer included, and not the answer alone.
+bool shows_turn(const RunOptions& options) {
+  return !is_json(options) && !options.quiet && (options.plain || ::isatty(STDOUT_FILENO) == 1);
+}
+
 // Where the turn is shown. Standard output carries JSON and nothing else, or the answer; the view
 // for people is on whichever of the two streams is a terminal.
 void add_sinks(Fanout& sinks, const RunOptions& options, Interrupt& interrupt) {
@@ -117,10 +122,10 @@ void add_sinks(Fanout& sinks, const RunOptions& options, Interrupt& interrupt) {
     return;
   }
   if (options.quiet) return;
-  const bool output = ::isatty(STDOUT_FILENO) == 1;
+  const bool output = shows_turn(options);
   if (!output && ::isatty(STDERR_FILENO) != 1) return;
   TerminalOptions view = terminal_options(output ? STDOUT_FILENO : STDERR_FILENO,
-                                          /*color=*/!options.no_color, /*plain=*/false);
+                                          /*color=*/!options.no_color, options.plain);
   view.verbose = options.verbose;
   view.answer = output;
   sinks.add(std::make_unique<TickingTerminal>(std::move(view)));
@@ -207,8 +212,7 @@ int run_turn(const RunOptions& options, const std::string& prompt, Fanout& sinks
   const auto mode = agent::mode_by_name(options.mode).value_or(agent::Mode::automatic);
   const agent::TurnResult result = agent->run_turn(prompt, mode, interrupt.token());
   interrupt.last_words({});
-  const bool shown = !options.quiet && ::isatty(STDOUT_FILENO) == 1;
-  if (!is_json(options) && !shown && !result.text.empty()) {
+  if (!is_json(options) && !shows_turn(options) && !result.text.empty()) {
     write_all(STDOUT_FILENO, result.text + "\n");
   }
   return result.exit;
@@ -235,7 +239,7 @@ int run(const RunOptions& options) {
   Interrupt interrupt;
   Fanout sinks;
   add_sinks(sinks, options, interrupt);
-  const bool shown = ::isatty(STDOUT_FILENO) == 1 || ::isatty(STDERR_FILENO) == 1;
+  const bool shown = shows_turn(options) || ::isatty(STDERR_FILENO) == 1;
   if (!is_json(options) && (options.quiet || !shown)) sinks.add(std::make_unique<Reason>());
   try {
     return run_turn(options, *prompt, sinks, interrupt);

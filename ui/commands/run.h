@@ -47,6 +47,7 @@ struct RunOptions {
   std::filesystem::path trajectory;  // the event stream, also written here
   std::filesystem::path store;       // database; empty: $XDG_DATA_HOME/fathom/memory.sqlite
   bool ephemeral = false;            // nothing is kept
+  bool plain = false;  // every event as finished lines on standard output, also into a pipe
   bool no_color = false;
   bool quiet = false;
   bool verbose = false;
