@@ -63,7 +63,7 @@ void add_run(CLI::App& program, ui::RunOptions& run, Chosen& chosen) {
   app.add_option("--verify", run.verify,
                  "Command that must succeed after the answer (else exit 3)");
   app.add_option("--sandbox", run.sandbox, "What commands may do")
-      ->check(CLI::IsMember({"read-only", "workspace", "off"}));
+      ->check(CLI::IsMember({"read-only", "workspace"}));
   app.add_option("--network", run.network, "off is what this version offers")
       ->check(CLI::IsMember({"off"}));
   // One word each, or the task behind them would be taken for another one.
@@ -103,7 +103,7 @@ void add_serve(CLI::App& program, ui::ServeOptions& serve, Chosen& chosen) {
   app.add_flag("--insecure-plain-http", serve.insecure_plain_http,
                "Allow --listen on an address that is not loopback");
   app.add_option("--sandbox", serve.sandbox, "What commands may do")
-      ->check(CLI::IsMember({"read-only", "workspace", "off"}));
+      ->check(CLI::IsMember({"read-only", "workspace"}));
   app.callback([&] { chosen = [&serve] { return ui::serve(serve); }; });
 }
 
@@ -132,7 +132,7 @@ void add_tool(CLI::App& program, ui::ToolOptions& tool, Chosen& chosen) {
   app.add_option("--arguments", tool.arguments, "All arguments as one JSON object");
   app.add_option("-C,--workspace", tool.workspace, "Workspace (default: this directory)");
   app.add_option("--sandbox", tool.sandbox, "What commands may do")
-      ->check(CLI::IsMember({"read-only", "workspace", "off"}));
+      ->check(CLI::IsMember({"read-only", "workspace"}));
   app.add_flag("--schema", tool.schema, "Print the schema");
   app.callback([&] { chosen = [&tool] { return ui::tool(tool); }; });
 }

@@ -19,7 +19,7 @@ struct AssemblyOptions {
   ModelOptions model;
   std::filesystem::path workspace = ".";
   std::vector<std::filesystem::path> writable_folders;
-  std::string sandbox = "workspace";  // read-only, workspace, off
+  std::string sandbox = "workspace";  // read-only, workspace
   std::vector<std::string> tools;     // empty: those of the prompt profile
   bool no_tools = false;
   std::string system;         // replaces the system text

@@ -232,10 +232,6 @@ int run(const RunOptions& options) {
                options.workspace.string());
     return kExitUsage;
   }
-  if (options.sandbox == "off") {
-    fmt::print(stderr, "fathom: this version runs no command without its sandbox\n");
-    return kExitUsage;
-  }
   Interrupt interrupt;
   Fanout sinks;
   add_sinks(sinks, options, interrupt);

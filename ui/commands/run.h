@@ -34,7 +34,7 @@ struct RunOptions {
   std::optional<double> temperature;  // default: greedy for the embedded model, else 1.0
 
   std::string verify;                 // shell command that must exit 0 after the answer
-  std::string sandbox = "workspace";  // read-only, workspace, off
+  std::string sandbox = "workspace";  // read-only, workspace
   std::string network = "off";
   std::vector<std::string> tools;  // empty: those of the prompt profile
   bool no_tools = false;

@@ -97,9 +97,6 @@ std::filesystem::path kept_folder(const std::filesystem::path& workspace) {
 }
 
 int run(const ToolOptions& options) {
-  if (options.sandbox == "off") {
-    throw Usage{"--sandbox off is not part of this version; there are read-only and workspace"};
-  }
   if (!std::filesystem::is_directory(options.workspace)) {
     throw Usage{fmt::format("--workspace {}: not a folder", options.workspace.string())};
   }
