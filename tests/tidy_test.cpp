@@ -138,13 +138,22 @@ TEST(Tidy, LinesFitAHundredColumns) {
   }
 }
 
+// A file may be longer where cutting it would cost clarity; its opening comment then says why.
+bool says_why_it_is_long(const std::vector<Line>& file) {
+  constexpr std::ptrdiff_t kOpening = 30;
+  const auto opening = file.begin() + std::min(kOpening, std::ssize(file));
+  return std::any_of(file.begin(), opening, [](const Line& line) {
+    return line.text.find("Longer than 500 lines:") != std::string::npos;
+  });
+}
+
 TEST(Tidy, FilesSayWhatTheyAreForAndHoldOneConcept) {
   for (const auto& file : sources()) {
     if (file.empty()) continue;
     const std::string& first = file.front().text;
     EXPECT_TRUE(first.starts_with("//") || first.starts_with("/*")) << file.front().where();
     const bool generated = first.find("Generated") != std::string::npos;
-    EXPECT_TRUE(generated || std::ssize(file) <= kLinesMax)
+    EXPECT_TRUE(generated || std::ssize(file) <= kLinesMax || says_why_it_is_long(file))
         << file.front().file << " has " << file.size() << " lines";
   }
 }

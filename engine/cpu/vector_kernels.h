@@ -12,6 +12,7 @@
 // Included inside that file's anonymous namespace, so it includes nothing itself. No lambdas: g++
 // does not give them the target of the function around them. Loops over accumulators are unrolled
 // by pragma: an array stays in registers only if every index into it is a constant.
+// Longer than 500 lines: it stands for one file of intrinsics per instruction set.
 #pragma once
 
 template <bool precise>

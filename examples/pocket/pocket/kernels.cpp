@@ -3,6 +3,7 @@
 // PyTorch alone moves the four residual streams through memory a dozen times per block and runs
 // the twenty Sinkhorn steps as eighty small operations. Each function here is the plain formula of
 // plain.py in one pass over the tokens; test_kernels.py compares values and gradients with it.
+// Longer than 500 lines: PyTorch compiles one extension file at the first import.
 #include <torch/extension.h>
 
 #include <algorithm>
