@@ -66,7 +66,8 @@ struct Sinkhorn {
     for (int i = 0; i < 4; ++i)
       for (int l = 0; l < kLanes; ++l) {
         const float* x = logits + i * 4 * kLanes + l;
-        const float top = std::max(std::max(x[0], x[kLanes]), std::max(x[2 * kLanes], x[3 * kLanes]));
+        const float top =
+            std::max(std::max(x[0], x[kLanes]), std::max(x[2 * kLanes], x[3 * kLanes]));
         float e[4], t = 0;
         for (int j = 0; j < 4; ++j) t += e[j] = std::exp(x[j * kLanes] - top);
         for (int j = 0; j < 4; ++j) a[(i * 4 + j) * kLanes + l] = e[j] / t + eps;
@@ -163,9 +164,9 @@ std::vector<Tensor> hc_pre(Tensor streams, Tensor z, Tensor scale, Tensor base, 
 }
 
 // -> gradients of streams, z, scale, base, norm.
-std::vector<Tensor> hc_pre_backward(Tensor streams, Tensor z, Tensor scale, Tensor base, Tensor norm,
-                                    Tensor gy, Tensor gpost, Tensor gcomb, double eps_norm,
-                                    double eps, int64_t iters) {
+std::vector<Tensor> hc_pre_backward(Tensor streams, Tensor z, Tensor scale, Tensor base,
+                                    Tensor norm, Tensor gy, Tensor gpost, Tensor gcomb,
+                                    double eps_norm, double eps, int64_t iters) {
   const int64_t n = streams.size(0);
   const int d = streams.size(1) / kStreams;
   Tensor gs = torch::empty_like(streams), gz = torch::empty_like(z), gw = torch::zeros_like(norm);
@@ -253,7 +254,8 @@ Tensor hc_post(Tensor y, Tensor streams, Tensor post, Tensor comb) {
   return o;
 }
 
-std::vector<Tensor> hc_post_backward(Tensor y, Tensor streams, Tensor post, Tensor comb, Tensor go) {
+std::vector<Tensor> hc_post_backward(Tensor y, Tensor streams, Tensor post, Tensor comb,
+                                     Tensor go) {
   const int64_t n = y.size(0);
   const int d = y.size(1);
   Tensor gy = torch::empty_like(y), gs = torch::empty_like(streams), gp = torch::empty_like(post);
