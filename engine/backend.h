@@ -59,10 +59,10 @@ struct Product {
 
 // cos, sin of a rotary pair after one another, for every row: [rows, rope].
 struct Rotation {
-  const float* table = nullptr;
+  const double* table = nullptr;
   int rope = 0;
 
-  const float* row(int r) const noexcept { return table + static_cast<std::int64_t>(r) * rope; }
+  const double* row(int r) const noexcept { return table + static_cast<std::int64_t>(r) * rope; }
 };
 
 // Hyper-connections in front of a block (oracle: hc_pre), and the block's norm.

@@ -24,42 +24,46 @@ std::uint32_t rank_of(float score) noexcept {
 // Scalar exponentials and conversions are many times a multiply-add.
 constexpr std::int64_t kStoreWork = 16;
 
+constexpr int kHadamardMax = 1024;  // index_head_dim; V4 has 128
+
 }  // namespace
 
-void rotate(float* head, int width, const float* table, int rope) noexcept {
+void rotate(float* head, int width, const double* table, int rope) noexcept {
   float* pairs = head + width - rope;
   for (int i = 0; i < rope; i += 2) {
-    const float a = pairs[i];
-    const float b = pairs[i + 1];
-    pairs[i] = a * table[i] - b * table[i + 1];
-    pairs[i + 1] = a * table[i + 1] + b * table[i];
+    const double a = pairs[i];
+    const double b = pairs[i + 1];
+    pairs[i] = static_cast<float>(a * table[i] - b * table[i + 1]);
+    pairs[i + 1] = static_cast<float>(a * table[i + 1] + b * table[i]);
   }
 }
 
-void rotate_back(float* head, int width, const float* table, int rope) noexcept {
+void rotate_back(float* head, int width, const double* table, int rope) noexcept {
   float* pairs = head + width - rope;
   for (int i = 0; i < rope; i += 2) {
-    const float a = pairs[i];
-    const float b = pairs[i + 1];
-    pairs[i] = a * table[i] + b * table[i + 1];
-    pairs[i + 1] = b * table[i] - a * table[i + 1];
+    const double a = pairs[i];
+    const double b = pairs[i + 1];
+    pairs[i] = static_cast<float>(a * table[i] + b * table[i + 1]);
+    pairs[i + 1] = static_cast<float>(b * table[i] - a * table[i + 1]);
   }
 }
 
 void hadamard(float* values, int width) noexcept {
-  assert(std::has_single_bit(static_cast<unsigned>(width)));
+  assert(std::has_single_bit(static_cast<unsigned>(width)) && width <= kHadamardMax);
+  std::array<double, kHadamardMax> sums;
+  std::copy_n(values, width, sums.begin());
   for (int half = 1; half < width; half *= 2) {
     for (int begin = 0; begin < width; begin += 2 * half) {
       for (int i = begin; i < begin + half; ++i) {
-        const float a = values[i];
-        const float b = values[i + half];
-        values[i] = a + b;
-        values[i + half] = a - b;
+        const double a = sums[size(i)];
+        const double b = sums[size(i + half)];
+        sums[size(i)] = a + b;
+        sums[size(i + half)] = a - b;
       }
     }
   }
-  const float scale = 1.0F / std::sqrt(static_cast<float>(width));
-  for (int i = 0; i < width; ++i) values[i] *= scale;
+  const double scale = 1 / std::sqrt(width);
+  for (int i = 0; i < width; ++i) values[i] = static_cast<float>(sums[size(i)] * scale);
 }
 
 void CpuBackend::finish_queries(Matrix q, Rotation rotation) noexcept {
@@ -131,7 +135,8 @@ void CpuBackend::pool_row(const Pooling& pooling, int row, float* scratch) noexc
                static_cast<std::int64_t>(position % ratio) * pooling.slots.width + half};
   }
   kernels_.pool(candidates.data(), count, width, scratch);
-  const float norm = kernels_.inverse_rms(scratch, width, static_cast<float>(config_.rms_norm_eps));
+  const double norm =
+      kernels_.inverse_rms(scratch, width, static_cast<float>(config_.rms_norm_eps));
   kernels_.scale(scratch, norm, pooling.norm.data(), width, scratch);
   rotate(scratch, width, pooling.rotation.row(row - pooling.first_row), pooling.rotation.rope);
   if (pooling.hadamard) hadamard(scratch, width);

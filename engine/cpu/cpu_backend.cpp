@@ -26,35 +26,31 @@ std::int64_t bytes_in(const std::vector<T>& buffer) noexcept {
   return static_cast<std::int64_t>(buffer.capacity() * sizeof(T));
 }
 
-float sigmoid(float x) noexcept {
-  return 1.0F / (1.0F + std::exp(-x));
+double sigmoid(double x) noexcept {
+  return 1 / (1 + std::exp(-x));
 }
 
 // softmax over each row, + eps; then columns and rows in turn, eps in every divisor. Ends with
 // columns. (oracle: sinkhorn)
-void sinkhorn(float* m, int n, int iterations, float eps) noexcept {
-  for (int a = 0; a < n; ++a) {
-    float* row = m + a * n;
-    const float largest = *std::max_element(row, row + n);
-    float total = 0;
-    for (int b = 0; b < n; ++b) total += row[b] = std::exp(row[b] - largest);
-    for (int b = 0; b < n; ++b) row[b] = row[b] / total + eps;
-  }
-  const auto divide_columns = [&] {
-    for (int b = 0; b < n; ++b) {
-      float total = eps;
-      for (int a = 0; a < n; ++a) total += m[a * n + b];
-      for (int a = 0; a < n; ++a) m[a * n + b] /= total;
+void sinkhorn(float* m, int n, int iterations, double eps) noexcept {
+  const auto divide = [m](int first, int step, int count, double total) {
+    for (int i = 0; i < count; ++i) total += m[first + i * step];
+    for (int i = 0; i < count; ++i) {
+      m[first + i * step] = static_cast<float>(m[first + i * step] / total);
     }
   };
-  divide_columns();
+  for (int a = 0; a < n; ++a) {
+    float* row = m + a * n;
+    const double largest = *std::max_element(row, row + n);
+    std::array<double, kStreamsMax> weights{};
+    double total = 0;
+    for (int b = 0; b < n; ++b) total += weights[size(b)] = std::exp(row[b] - largest);
+    for (int b = 0; b < n; ++b) row[b] = static_cast<float>(weights[size(b)] / total + eps);
+  }
+  for (int b = 0; b < n; ++b) divide(b, n, n, eps);
   for (int i = 1; i < iterations; ++i) {
-    for (int a = 0; a < n; ++a) {
-      float total = eps;
-      for (int b = 0; b < n; ++b) total += m[a * n + b];
-      for (int b = 0; b < n; ++b) m[a * n + b] /= total;
-    }
-    divide_columns();
+    for (int a = 0; a < n; ++a) divide(a * n, 1, n, eps);
+    for (int b = 0; b < n; ++b) divide(b, n, n, eps);
   }
 }
 
@@ -187,29 +183,40 @@ void CpuBackend::normalise(ConstMatrix x, std::span<const float> weight, Matrix 
 void CpuBackend::mix_streams(const StreamMix& mix) noexcept {
   const int n = config_.hc_mult;
   const int width = config_.hidden_size;
-  const auto eps = static_cast<float>(config_.hc_eps);
   const auto rms_eps = static_cast<float>(config_.rms_norm_eps);
   // A Sinkhorn iteration costs about 2 n² divisions, each as much as several multiply-adds.
   const std::int64_t work = std::int64_t{4} * n * width + config_.hc_sinkhorn_iters * n * n * 8;
   for_rows(mix.x.rows, work, [&](int t, Worker&) {
-    const float* streams = mix.streams.row(t);
     const float* control = mix.control.row(t);
     const float* base = mix.weights->base.data();
     const auto& scale = mix.weights->scale;
-    const float norm = kernels_.inverse_rms(streams, n * width, rms_eps);
-    float* x = mix.x.row(t);
+    const double norm = kernels_.inverse_rms(mix.streams.row(t), n * width, rms_eps);
+    const auto affine = [&](int i, float factor) {
+      return static_cast<float>(control[i] * norm * factor + base[i]);
+    };
+    std::array<float, kStreamsMax> pre{};
     for (int i = 0; i < n; ++i) {
-      const float pre = sigmoid(control[i] * norm * scale[0] + base[i]) + eps;
-      kernels_.accumulate(streams + static_cast<std::int64_t>(i) * width, pre, width, i == 0, x);
-      mix.post.row(t)[i] = 2 * sigmoid(control[n + i] * norm * scale[1] + base[n + i]);
+      pre[size(i)] = static_cast<float>(sigmoid(affine(i, scale[0])) + config_.hc_eps);
+      mix.post.row(t)[i] = static_cast<float>(2 * sigmoid(affine(n + i, scale[1])));
     }
     float* comb = mix.comb.row(t);
-    for (int i = 0; i < n * n; ++i) {
-      comb[i] = control[2 * n + i] * norm * scale[2] + base[2 * n + i];
-    }
-    sinkhorn(comb, n, config_.hc_sinkhorn_iters, eps);
-    kernels_.scale(x, kernels_.inverse_rms(x, width, rms_eps), mix.norm.data(), width, x);
+    for (int i = 0; i < n * n; ++i) comb[i] = affine(2 * n + i, scale[2]);
+    sinkhorn(comb, n, config_.hc_sinkhorn_iters, config_.hc_eps);
+    mix_rows(mix.streams.row(t), pre.data(), mix.norm, mix.x.row(t));
   });
+}
+
+// x = Σ weights[i] · stream i, normalised.
+void CpuBackend::mix_rows(const float* streams, const float* weights, std::span<const float> norm,
+                          float* x) const noexcept {
+  const int width = config_.hidden_size;
+  std::array<const float*, kStreamsMax> rows{};
+  for (int i = 0; i < config_.hc_mult; ++i) {
+    rows[size(i)] = streams + static_cast<std::int64_t>(i) * width;
+  }
+  kernels_.combine(rows.data(), weights, config_.hc_mult, width, x);
+  const auto rms_eps = static_cast<float>(config_.rms_norm_eps);
+  kernels_.scale(x, kernels_.inverse_rms(x, width, rms_eps), norm.data(), width, x);
 }
 
 void CpuBackend::mix_head(const HeadMix& mix) noexcept {
@@ -217,16 +224,14 @@ void CpuBackend::mix_head(const HeadMix& mix) noexcept {
   const int width = config_.hidden_size;
   const auto rms_eps = static_cast<float>(config_.rms_norm_eps);
   for_rows(mix.x.rows, std::int64_t{4} * n * width, [&](int t, Worker&) {
-    const float* streams = mix.streams.row(t);
-    const float norm = kernels_.inverse_rms(streams, n * width, rms_eps);
-    float* x = mix.x.row(t);
+    const double norm = kernels_.inverse_rms(mix.streams.row(t), n * width, rms_eps);
+    std::array<float, kStreamsMax> weights{};
     for (int i = 0; i < n; ++i) {
-      const float weight =
-          sigmoid(mix.control.row(t)[i] * norm * mix.weights->scale + mix.weights->base[size(i)]) +
-          static_cast<float>(config_.hc_eps);
-      kernels_.accumulate(streams + static_cast<std::int64_t>(i) * width, weight, width, i == 0, x);
+      const double z = mix.control.row(t)[i] * norm * mix.weights->scale;
+      weights[size(i)] =
+          static_cast<float>(sigmoid(z + mix.weights->base[size(i)]) + config_.hc_eps);
     }
-    kernels_.scale(x, kernels_.inverse_rms(x, width, rms_eps), mix.norm.data(), width, x);
+    mix_rows(mix.streams.row(t), weights.data(), mix.norm, mix.x.row(t));
   });
 }
 

@@ -71,6 +71,8 @@ class CpuBackend final : public Backend {
   template <class Body>
   void for_tiles(std::int64_t work, Body&& body) noexcept;
 
+  void mix_rows(const float* streams, const float* weights, std::span<const float> norm,
+                float* x) const noexcept;
   void add_tiles(int group, std::int64_t rows, std::int64_t row_work,
                  std::int64_t task_work) noexcept;
   std::int64_t task_work(std::int64_t total) const noexcept;
@@ -104,8 +106,8 @@ class CpuBackend final : public Backend {
 };
 
 // Rotates the last `rope` entries of a head by its row of the table (oracle: rope).
-void rotate(float* head, int width, const float* table, int rope) noexcept;
-void rotate_back(float* head, int width, const float* table, int rope) noexcept;
+void rotate(float* head, int width, const double* table, int rope) noexcept;
+void rotate_back(float* head, int width, const double* table, int rope) noexcept;
 
 // Multiplies by the orthonormal Hadamard matrix, in place; `width` is a power of two.
 void hadamard(float* values, int width) noexcept;

@@ -1,5 +1,6 @@
 // Router and experts of the CPU backend.
 #include <algorithm>
+#include <array>
 #include <cassert>
 #include <cmath>
 #include <cstring>
@@ -15,8 +16,10 @@ std::size_t size(std::int64_t count) noexcept {
   return static_cast<std::size_t>(count);
 }
 
-float softplus(float x) noexcept {
-  return std::max(x, 0.0F) + std::log1p(std::exp(-std::abs(x)));
+constexpr int kChosenMax = 64;  // experts of a token, shared one included; V4 has 7
+
+double softplus(double x) noexcept {
+  return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x)));
 }
 
 float clamp_limit(double limit) noexcept {
@@ -60,14 +63,14 @@ void choose_best(std::span<float> keys, std::span<Route> routes) noexcept {
 void CpuBackend::route(const Routing& routing) noexcept {
   const int experts = config_.n_routed_experts;
   const int chosen = config_.num_experts_per_tok;
-  const auto factor = static_cast<float>(config_.routed_scaling_factor);
+  const double factor = config_.routed_scaling_factor;
   // An exponential and a logarithm a score, then one comparison a score and choice.
   for_rows(routing.logits.rows, experts * (40 + chosen), [&](int t, Worker& worker) {
     const std::span<float> scores(worker.scratch.data(), size(experts));
     const std::span<float> keys(worker.scratch.data() + experts, size(experts));
     const auto routes = routing.routes.subspan(size(t) * size(chosen), size(chosen));
     for (int e = 0; e < experts; ++e) {
-      scores[size(e)] = std::sqrt(softplus(routing.logits.row(t)[e]));
+      scores[size(e)] = static_cast<float>(std::sqrt(softplus(routing.logits.row(t)[e])));
     }
     if (routing.experts != nullptr) {
       for (int i = 0; i < chosen; ++i) {
@@ -77,10 +80,11 @@ void CpuBackend::route(const Routing& routing) noexcept {
       for (int e = 0; e < experts; ++e) keys[size(e)] = scores[size(e)] + routing.bias[size(e)];
       choose_best(keys, routes);
     }
-    float total = 0;
+    double total = 0;
     for (const Route& route : routes) total += scores[size(route.expert)];
     if (!config_.norm_topk_prob) total = 1;
-    for (Route& route : routes) route.weight = scores[size(route.expert)] / total * factor;
+    for (Route& route : routes)
+      route.weight = static_cast<float>(scores[size(route.expert)] / total * factor);
   });
 }
 
@@ -171,15 +175,19 @@ void CpuBackend::run_experts(const Mixture& mixture) noexcept {
   group_by_expert(mixture);
   run_gate_and_up(2 * work);
   run_down(work, slots);
+  assert(chosen < kChosenMax);
   for_rows(rows, width * (chosen + 1), [&](int t, Worker&) {
-    float* y = mixture.y.row(t);
+    std::array<const float*, kChosenMax> outputs;
+    std::array<float, kChosenMax> weights;
     for (int i = 0; i < chosen; ++i) {
-      const int route = t * chosen + i;
-      kernels_.accumulate(down_.data() + slots_[size(route)] * width,
-                          mixture.routes[size(route)].weight, config_.hidden_size, i == 0, y);
+      const auto route = size(t * chosen + i);
+      outputs[size(i)] = down_.data() + slots_[route] * width;
+      weights[size(i)] = mixture.routes[route].weight;
     }
-    kernels_.accumulate(down_.data() + (rows * chosen + t) * width, 1.0F, config_.hidden_size,
-                        /*first=*/false, y);
+    outputs[size(chosen)] = down_.data() + (rows * chosen + t) * width;  // the shared expert
+    weights[size(chosen)] = 1;
+    kernels_.combine(outputs.data(), weights.data(), chosen + 1, config_.hidden_size,
+                     mixture.y.row(t));
   });
 }
 

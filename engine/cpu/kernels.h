@@ -70,11 +70,12 @@ struct Kernels {
   std::string_view name;
   void (*multiply)(const MultiplyTask& task) noexcept;
   // 1 / sqrt(mean(x²) + epsilon)
-  float (*inverse_rms)(const float* x, int width, float epsilon) noexcept;
-  // y = x · scale · weight; weight null: 1. May be in place.
-  void (*scale)(const float* x, float scale, const float* weight, int width, float* y) noexcept;
-  // y += weight · x, or y = weight · x with `weight · x` alone when `first`
-  void (*accumulate)(const float* x, float weight, int width, bool first, float* y) noexcept;
+  double (*inverse_rms)(const float* x, int width, float epsilon) noexcept;
+  // y = x · factor · weight; weight null: 1. May be in place.
+  void (*scale)(const float* x, double factor, const float* weight, int width, float* y) noexcept;
+  // y = Σ weights[i] · rows[i], in this order
+  void (*combine)(const float* const* rows, const float* weights, int count, int width,
+                  float* y) noexcept;
   // streams[b] = post[b] · y + Σ_a comb[a · n + b] · streams[a]
   void (*expand)(float* streams, const float* y, const float* post, const float* comb, int n,
                  int width) noexcept;
@@ -96,7 +97,8 @@ extern const Kernels kAvx512;     // AVX-512 F, BW, DQ, VL
 extern const Kernels kAvx2Precise;
 extern const Kernels kAvx512Precise;
 
-// The plain swiglu serves the precise sets too: an exponential in f32 is worse than their sums.
+// These serve the precise sets too: f32 products and exponentials round more often than their sums.
+void plain_scale(const float* x, double factor, const float* weight, int width, float* y) noexcept;
 void plain_swiglu(float* gate, const float* up, int width, float limit) noexcept;
 
 // `name`: one of the sets, or auto for the best this machine has. Throws Error if it has it not.

@@ -25,16 +25,17 @@ void multiply(const MultiplyTask& task) noexcept {
   }
 }
 
-float inverse_rms(const float* x, int width, float epsilon) noexcept {
-  return static_cast<float>(1.0 / std::sqrt(dot(x, x, width) / width + epsilon));
+double inverse_rms(const float* x, int width, float epsilon) noexcept {
+  return 1.0 / std::sqrt(dot(x, x, width) / width + epsilon);
 }
 
-void scale(const float* x, float factor, const float* weight, int width, float* y) noexcept {
-  for (int i = 0; i < width; ++i) y[i] = x[i] * factor * (weight != nullptr ? weight[i] : 1.0F);
-}
-
-void accumulate(const float* x, float weight, int width, bool first, float* y) noexcept {
-  for (int i = 0; i < width; ++i) y[i] = (first ? 0.0F : y[i]) + weight * x[i];
+void combine(const float* const* rows, const float* weights, int count, int width,
+             float* y) noexcept {
+  for (int d = 0; d < width; ++d) {
+    double sum = 0;
+    for (int i = 0; i < count; ++i) sum += static_cast<double>(weights[i]) * rows[i][d];
+    y[d] = static_cast<float>(sum);
+  }
 }
 
 void expand(float* streams, const float* y, const float* post, const float* comb, int n,
@@ -124,6 +125,12 @@ void index_scores(const IndexTask& task) noexcept {
 
 }  // namespace
 
+void plain_scale(const float* x, double factor, const float* weight, int width, float* y) noexcept {
+  for (int i = 0; i < width; ++i) {
+    y[i] = static_cast<float>(x[i] * factor * (weight != nullptr ? weight[i] : 1.0F));
+  }
+}
+
 void plain_swiglu(float* gate, const float* up, int width, float limit) noexcept {
   for (int i = 0; i < width; ++i) {
     const double g = std::min(gate[i], limit);
@@ -136,8 +143,8 @@ const Kernels kReference = {
     .name = "reference",
     .multiply = multiply,
     .inverse_rms = inverse_rms,
-    .scale = scale,
-    .accumulate = accumulate,
+    .scale = plain_scale,
+    .combine = combine,
     .expand = expand,
     .swiglu = plain_swiglu,
     .pool = pool,

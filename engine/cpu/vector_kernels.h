@@ -291,7 +291,7 @@ VECTOR_FUNCTION void multiply_weights(const MultiplyTask& task) noexcept {
 
 // ------------------------------------------------------------------------------ elementwise
 template <bool precise>
-VECTOR_FUNCTION float inverse_rms(const float* x, int width, float epsilon) noexcept {
+VECTOR_FUNCTION double inverse_rms(const float* x, int width, float epsilon) noexcept {
   // Four accumulators hide the latency of the additions: entry i goes to (i / kLanes) % 4.
   Sum<precise> sum[4] = {};
   int i = 0;
@@ -307,12 +307,12 @@ VECTOR_FUNCTION float inverse_rms(const float* x, int width, float epsilon) noex
     sum[0] = multiply_add(v, v, sum[0]);
   }
   const double squares = sum_of(add(add(sum[0], sum[1]), add(sum[2], sum[3])));
-  return static_cast<float>(1.0 / std::sqrt(squares / width + epsilon));
+  return 1.0 / std::sqrt(squares / width + epsilon);
 }
 
-VECTOR_FUNCTION void scale_values(const float* x, float factor, const float* weight, int width,
+VECTOR_FUNCTION void scale_values(const float* x, double factor, const float* weight, int width,
                                   float* y) noexcept {
-  const Floats factors = broadcast(factor);
+  const Floats factors = broadcast(static_cast<float>(factor));
   for (int i = 0; i < width; i += kLanes) {
     Floats v = multiply(load_first(x + i, width - i), factors);
     if (weight != nullptr) v = multiply(v, load_first(weight + i, width - i));
@@ -320,12 +320,15 @@ VECTOR_FUNCTION void scale_values(const float* x, float factor, const float* wei
   }
 }
 
-VECTOR_FUNCTION void accumulate(const float* x, float weight, int width, bool first,
-                                float* y) noexcept {
-  const Floats weights = broadcast(weight);
+template <bool precise>
+VECTOR_FUNCTION void combine(const float* const* rows, const float* weights, int count, int width,
+                             float* y) noexcept {
   for (int i = 0; i < width; i += kLanes) {
-    const Floats before = first ? zero() : load_first(y + i, width - i);
-    store_first(y + i, multiply_add(weights, load_first(x + i, width - i), before), width - i);
+    Sum<precise> sum{};
+    for (int k = 0; k < count; ++k) {
+      sum = multiply_add(broadcast(weights[k]), load_first(rows[k] + i, width - i), sum);
+    }
+    store_first(y + i, rounded(sum), width - i);
   }
 }
 
@@ -602,8 +605,8 @@ constexpr Kernels kernels_named(std::string_view name) noexcept {
   return {.name = name,
           .multiply = multiply_weights<precise>,
           .inverse_rms = inverse_rms<precise>,
-          .scale = scale_values,
-          .accumulate = accumulate,
+          .scale = precise ? plain_scale : scale_values,
+          .combine = combine<precise>,
           .expand = expand<precise>,
           .swiglu = precise ? plain_swiglu : swiglu,
           .pool = pool<precise>,

@@ -29,11 +29,11 @@ Rope::Rope(const ModelConfig& config, bool compressed) {
   }
 }
 
-void Rope::fill(int position, float* row) const noexcept {
+void Rope::fill(int position, double* row) const noexcept {
   for (std::size_t i = 0; i < frequencies_.size(); ++i) {
     const double angle = position * frequencies_[i];
-    row[2 * i] = static_cast<float>(std::cos(angle));
-    row[2 * i + 1] = static_cast<float>(std::sin(angle));
+    row[2 * i] = std::cos(angle);
+    row[2 * i + 1] = std::sin(angle);
   }
 }
 

@@ -6,7 +6,7 @@ namespace fathom::engine {
 void Workspace::reserve(int rows, std::int64_t row_bytes) {
   if (rows <= rows_) return;
   const ModelConfig& c = config_;
-  const auto size = [&](std::vector<float>& buffer, int width) {
+  const auto size = [&](auto& buffer, int width) {
     buffer.resize(static_cast<std::size_t>(rows) * static_cast<std::size_t>(width));
   };
   size(streams, c.hc_mult * c.hidden_size);
@@ -41,31 +41,15 @@ void Workspace::reserve(int rows, std::int64_t row_bytes) {
 
 std::int64_t Workspace::bytes() const noexcept {
   std::size_t floats = 0;
-  for (const auto* buffer : {&streams,
-                             &control,
-                             &post,
-                             &comb,
-                             &x,
-                             &y,
-                             &qr,
-                             &q,
-                             &kv,
-                             &heads,
-                             &groups,
-                             &values,
-                             &gates,
-                             &index_values,
-                             &index_gates,
-                             &index_q,
-                             &index_weights,
-                             &router,
-                             &plain_angles,
-                             &long_angles,
-                             &row_angles,
-                             &logits}) {
+  for (const auto* buffer :
+       {&streams, &control, &post, &comb, &x, &y, &qr, &q, &kv, &heads, &groups, &values, &gates,
+        &index_values, &index_gates, &index_q, &index_weights, &router, &logits}) {
     floats += buffer->capacity();
   }
-  return static_cast<std::int64_t>(floats * sizeof(float) + routes.capacity() * sizeof(Route) +
+  const std::size_t doubles =
+      plain_angles.capacity() + long_angles.capacity() + row_angles.capacity();
+  return static_cast<std::int64_t>(floats * sizeof(float) + doubles * sizeof(double) +
+                                   routes.capacity() * sizeof(Route) +
                                    chosen.capacity() * sizeof(std::int32_t) +
                                    chosen_counts.capacity() * sizeof(int) + fresh.capacity());
 }

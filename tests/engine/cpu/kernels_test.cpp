@@ -269,8 +269,10 @@ TEST_P(KernelsTest, AgreesOnElementwiseOperations) {
     for (std::size_t i = 0; i < found.size(); ++i)
       EXPECT_NEAR(found[i], expected[i], tolerance(4, 8));
     found = expected = x;
-    kernels().accumulate(y.data(), 0.7F, width, false, found.data());
-    kReference.accumulate(y.data(), 0.7F, width, false, expected.data());
+    const float* rows[] = {x.data(), y.data()};
+    const float weights[] = {0.7F, -2.0F};
+    kernels().combine(rows, weights, 2, width, found.data());
+    kReference.combine(rows, weights, 2, width, expected.data());
     for (std::size_t i = 0; i < found.size(); ++i)
       EXPECT_NEAR(found[i], expected[i], tolerance(12, 1));
   }
