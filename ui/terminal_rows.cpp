@@ -102,6 +102,9 @@ std::string layers_in_words(std::string_view tier) {
     const auto end = std::min(tier.find('+'), tier.size());
     std::string layer(tier.substr(0, end));
     tier.remove_prefix(std::min(end + 1, tier.size()));
+    if (layer == "capabilities" || layer.starts_with("seccomp-") || layer.ends_with("-cgroup")) {
+      continue;  // of little use to a person; `fathom sandbox doctor` lists every layer
+    }
     if (layer.ends_with("-namespace")) {
       if (std::exchange(namespaces, true)) continue;
       layer = "namespaces";
