@@ -55,7 +55,8 @@ def main():
         if not succeeded(task, result):
             failures.append({"task": str(file.parent), **task, "result": result})
     for kind in sorted({k for k, _ in all_}):
-        cells = [f"{mode} {good[kind, mode]:3} of {all_[kind, mode]:3}" for mode in ("think", "fast")]
+        cells = [f"{mode} {good[kind, mode]:3} of {all_[kind, mode]:3}"
+                 for mode in ("think", "fast")]
         print(f"{kind:8} " + "   ".join(cells))
     total = sum(all_.values())
     print(f"together {100 * sum(good.values()) / max(1, total):.1f} % of {total}")

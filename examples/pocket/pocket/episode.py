@@ -54,7 +54,8 @@ class Episode:
 
     def search_one(self, thought, pattern, **args):
         """A search that must find one line -> its path."""
-        outcome = self.call(thought, "search_files", "search_files 1 of 1\n", pattern=pattern, **args)
+        expect = "search_files 1 of 1\n"
+        outcome = self.call(thought, "search_files", expect, pattern=pattern, **args)
         return outcome.split("\n")[1]
 
     def edit(self, thought, path, old, new, weight=1.0):

@@ -3,7 +3,7 @@
 WEIGHTS is a model folder or a checkpoint. Success: the files at the end equal the expert's, and the
 answer holds the required facts. An episode in which every token of the expert is the arg-max is a
 success without being played, since greedy decoding would write just that; `--exact` stops there,
-which is fast and a lower bound.
+which is fast and a lower bound. `--loss` prints the mean loss of the expert's tokens instead.
 """
 import argparse
 import time
@@ -83,6 +83,22 @@ def exact(model, codec, episode):
     return bool((best == torch.tensor(ids[1:]))[wanted].all())
 
 
+def loss(model, codec, kinds, first, count):
+    """Mean cross entropy of the expert's tokens over held-out episodes."""
+    total, tokens = 0.0, 0
+    for kind in kinds:
+        for seed in range(first, first + count):
+            e = generate.episode(seed, kind, bool(seed % 2), evaluation=True, turns=1)
+            ids, weights = codec.sample(e)
+            wanted = torch.tensor(weights[1:]) == 1.0
+            with torch.no_grad():
+                logits = model.logits(model.trunk(torch.tensor([ids])))[:-1][wanted]
+            target = torch.tensor(ids[1:])[wanted]
+            total += torch.nn.functional.cross_entropy(logits, target, reduction="sum").item()
+            tokens += len(target)
+    return total / tokens
+
+
 def main():
     a = argparse.ArgumentParser()
     a.add_argument("weights")
@@ -90,12 +106,17 @@ def main():
     a.add_argument("--first", type=int, default=0, help="first seed")
     a.add_argument("--kinds", default=",".join(KINDS))
     a.add_argument("--exact", action="store_true")
+    a.add_argument("--loss", action="store_true")
     a.add_argument("--show", type=int, default=0, help="failures to print of each kind and mode")
     a = a.parse_args()
     torch.set_num_threads(1)
     codec, model = Codec(), load(a.weights)
+    kinds = a.kinds.split(",")
+    if a.loss:
+        print(f"loss {loss(model, codec, kinds, a.first, a.count):.4f}")
+        return
     player, total, since = Player(model, codec), [], time.time()
-    for kind in a.kinds.split(","):
+    for kind in kinds:
         row = []
         for thinking in True, False:
             good, shown = 0, 0

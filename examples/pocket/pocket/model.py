@@ -121,7 +121,7 @@ class Model:
         return torch.zeros_like(scores, dtype=torch.bool).scatter(2, order, True) & seen
 
     def attention(self, x, p, ratio, index=None):
-        """index: None (all rows), "select" (as in use), or a list that collects the indexer loss."""
+        """index: None (all rows), "select" (as in use), or a list that gets the indexer's loss."""
         B, T, d = x.shape
         w, c = self.w, self.c
         H, D, eps = c["num_attention_heads"], c["head_dim"], c["rms_norm_eps"]
@@ -146,7 +146,7 @@ class Model:
         return self.lin(low, p + "wo_b")
 
     def index_loss(self, x, qr, q, comp, p):
-        """KL from the indexer's choice to the attention on the compressed rows, mean over queries."""
+        """KL from the indexer's choice to the attention on compressed rows, mean over queries."""
         T, M = x.shape[1], comp.shape[1]
         seen = torch.arange(M)[None] < ((torch.arange(T) + 1) // 4)[:, None]
         with torch.no_grad():
@@ -199,7 +199,8 @@ class Model:
     def mtp(self, streams, next_ids, head, rows=slice(None)):
         """Logits of the token after next, for some rows: streams of p with the token of p + 1."""
         p, eps = "mtp.0.", self.c["rms_norm_eps"]
-        e = self.lin(self.norm(self.w["embed.weight"][next_ids.flatten()], p + "enorm"), p + "e_proj")
+        embedded = self.w["embed.weight"][next_ids.flatten()]
+        e = self.lin(self.norm(embedded, p + "enorm"), p + "e_proj")
         s = self.norm(streams.view(len(streams), 4, -1), p + "hnorm")
         z = (e[:, None] + self.lin(s, p + "h_proj")).flatten(1)
         z = self.block(z, next_ids, p, 0)

@@ -35,15 +35,15 @@ def define(r, names, files):
     distractors(r, names, files)
     ask = r.choice(["Where is {} defined?", "Find the definition of {}.", "Which file defines {}?",
                     "Where do we define {}?", "find {}", "In which file is {}?"]).format(name)
+    thought = "I search for its definition."
 
     def play(e):
         e.user(ask)
         if not there:
-            e.call("I search for its definition.", "search_files", "search_files 0", pattern=pattern)
+            e.call(thought, "search_files", "search_files 0", pattern=pattern)
             return e.answer("Nothing.", f"I found no definition of {name}.", ["no definition"],
                             honest=True)
-        out = e.call("I search for its definition.", "search_files", "search_files 1 of 1\n",
-                     pattern=pattern).split("\n")
+        out = e.call(thought, "search_files", "search_files 1 of 1\n", pattern=pattern).split("\n")
         line = out[2].split(" ")[0]
         e.answer("Found.", f"{name} is defined in {out[1]}, line {line}.", [out[1], f"line {line}"])
     return play

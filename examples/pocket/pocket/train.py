@@ -1,8 +1,8 @@
 """Trains the model: `python3 -m pocket.train RUN_FOLDER --steps N`. Resumes what is there.
 
-First copy drills alone, then episodes of the scripted expert, with some drills for a while. A run of
-its own, `--beside --start TRUNK.pt`, then trains the MTP block and the indexers, which learn from
-the finished trunk without changing it.
+First copy drills alone, then episodes of the scripted expert, with some drills for a while. A run
+of its own, `--beside --start TRUNK.pt`, then trains the MTP block and the indexers, which learn
+from the finished trunk without changing it.
 """
 import argparse
 import random

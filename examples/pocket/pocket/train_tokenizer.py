@@ -96,7 +96,7 @@ def run_counts():
 
 
 def template_pieces(pre_tokenizer, ranks):
-    """Frequent pieces of the templates that cross the borders of runs, with the tokens they save."""
+    """Frequent pieces of the templates that cross the borders of runs, most tokens saved first."""
     seen = collections.Counter()
     for seed in range(SAMPLES):
         episode = generate.episode(f"pieces {seed}")

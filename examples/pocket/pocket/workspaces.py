@@ -1,6 +1,6 @@
 """Writes held-out workspaces to disk: `python3 -m pocket.workspaces OUT --count 100`.
 
-OUT/KIND/SEED-MODE/ gets task.json and the folder workspace. task.json says kind, prompt, mode,
+OUT/KIND/NAME/ gets task.json and the folder workspace. task.json says kind, prompt, mode,
 verify (a shell command that exits 0 in the right end state, or null) and facts (texts that the
 answer must hold). The kind `honest` collects what cannot be done: only the answer can be right.
 """
@@ -50,7 +50,8 @@ def main():
             mode = "think" if seed % 2 else "fast"
             e = generate.episode(seed, kind, mode == "think", evaluation=True, turns=1)
             description = task(e, mode)
-            write(a.out / description["kind"] / f"{seed:04}-{mode}", e.initial, description)
+            folder = a.out / description["kind"] / f"{kind}-{seed:04}-{mode}"
+            write(folder, e.initial, description)
 
 
 if __name__ == "__main__":
