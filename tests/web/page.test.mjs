@@ -78,8 +78,10 @@ test('stop ends the turn, and the list shows it', async () => {
 });
 
 test('a message sent while a turn runs waits visibly and can be taken back', async () => {
-  const { page, close } = await open();
-  await page.goto(server.urls[0].href);
+  // Thinks long, so that the first turn is still running when the second is taken back.
+  const slow = await start(process.env.SCRIPTED_SERVER, ['15', '20000']);
+  const { page, close } = await open(slow);
+  await page.goto(slow.urls[0].href);
   await send(page, 'First.');
   await page.locator('.thoughts').first().waitFor();
   await send(page, 'Second.');
@@ -90,6 +92,7 @@ test('a message sent while a turn runs waits visibly and can be taken back', asy
   await page.locator('.result').getByText('Stopped').waitFor();
   assert.equal(await page.locator('.message').count(), 1);
   await close();
+  await slow.stop();
 });
 
 test('without its key the page says what to do', async () => {
