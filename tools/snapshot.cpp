@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "sandbox/workspace.h"
+#include "tools/text.h"
 
 namespace fathom::tools {
 namespace {
@@ -19,11 +20,6 @@ constexpr std::int64_t kFileBytesMax = 1 << 20;
 
 using sandbox::Entry;
 using sandbox::Workspace;
-
-// As git sees it: a NUL byte near the beginning makes a file binary.
-bool is_binary(std::string_view text) {
-  return text.substr(0, 8000).find('\0') != std::string_view::npos;
-}
 
 bool is_git_folder(const Entry& entry) {
   return entry.path == ".git" || entry.path.ends_with("/.git");
