@@ -17,7 +17,9 @@ constexpr std::int64_t kVersion = 1;
 // "Fthm": tells our databases from those of other programs, as file(1) does.
 constexpr std::int64_t kApplicationId = 0x4674686d;
 
-// Throws unless the file is empty or a database of ours that this program knows.
+// Throws unless the file is empty or a database of ours that this program knows. Call it inside a
+// transaction: the three answers are only one truth at one moment, and another process may be
+// making the schema.
 void check_ours(Database& database) {
   const std::int64_t application = database.integer("PRAGMA application_id");
   const std::int64_t version = database.integer("PRAGMA user_version");
@@ -54,7 +56,9 @@ void use_write_ahead_log(Database& database) {
 }  // namespace
 
 void migrate(Database& database) {
+  database.execute("BEGIN");
   check_ours(database);
+  database.execute("COMMIT");
   use_write_ahead_log(database);
   // NORMAL: a commit is in the kernel's hands when it returns, which survives kill -9. A power cut
   // may take the last events, but never the database's wholeness.

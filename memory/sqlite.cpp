@@ -3,6 +3,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <mutex>
 
 #include <fcntl.h>
 #include <sqlite3.h>
@@ -29,8 +30,11 @@ void create_private(const std::filesystem::path& file) {
       throw Error(fmt::format("cannot create folder {}: {}", folder.string(), strerror(errno)));
     }
   }
-  // O_EXCL: only a file of our own making is opened and closed here. Closing a descriptor of a
-  // database that is in use would drop SQLite's locks on it.
+  // Closing a descriptor of a database drops the locks that SQLite holds on it in this process, so
+  // only a file of our own making is opened here (O_EXCL), and no other thread is let at it before
+  // it is closed again.
+  static std::mutex alone;
+  const std::lock_guard lock(alone);
   const int descriptor = ::open(file.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
   if (descriptor >= 0) ::close(descriptor);
 }
