@@ -13,6 +13,7 @@
 
 #include "engine/engine.h"
 #include "engine/error.h"
+#include "engine/peaks.h"
 #include "engine/session.h"
 #include "ui/commands/engine_options.h"
 #include "ui/commands/model_path.h"
@@ -150,9 +151,27 @@ void check(const BenchOptions& options) {
   if (options.rounds < 1) throw engine::Error("bench: -r must be at least 1");
 }
 
+int bench_peaks(const BenchOptions& options) {
+  const engine::Peaks peaks = engine::measure_peaks(options.model.threads);
+  if (options.json) {
+    const nlohmann::ordered_json line = {{"threads", peaks.threads},
+                                         {"read_gb_s", peaks.read_gb_s},
+                                         {"f32_gflop_s", peaks.f32_gflop_s},
+                                         {"int8_gop_s", peaks.int8_gop_s},
+                                         {"instructions", peaks.instructions}};
+    fmt::print("{}\n", line.dump());
+  } else {
+    fmt::print("{} threads, {}: reads {:.1f} GB/s, f32 {:.0f} GFLOP/s, 8-bit {:.0f} Gop/s\n",
+               peaks.threads, peaks.instructions, peaks.read_gb_s, peaks.f32_gflop_s,
+               peaks.int8_gop_s);
+  }
+  return 0;
+}
+
 }  // namespace
 
 int bench(const BenchOptions& options) {
+  if (options.peaks) return bench_peaks(options);
   check(options);
   const std::filesystem::path path = find_model(options.model.path);
   const auto model = engine::Engine::load(

@@ -16,6 +16,7 @@ struct BenchOptions {
   int rounds = 3;                           // -r
   std::string rounding = "official";        // cache rounding: exact, f16, official
   std::string activations = "native";
+  bool peaks = false;  // measure the machine instead of a model
   bool json = false;
 };
 
