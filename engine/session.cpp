@@ -12,6 +12,7 @@
 #include <fmt/format.h>
 
 #include "engine/cache/kv_cache.h"
+#include "engine/cache/random_fill.h"
 #include "engine/cache/session_file.h"
 #include "engine/cache/snapshots.h"
 #include "engine/error.h"
@@ -324,6 +325,20 @@ void Session::mtp(std::span<const int> positions, const Visit& visit) {
       visit(position, {found.row(0), size(found.width)});
     }
   }
+}
+
+void Session::fill_random(std::span<const Token> tokens) {
+  State& state = *state_;
+  state.check_ids(tokens);
+  state.go_back(0);
+  try {
+    state.tokens.reserve(tokens.size());
+    engine::fill_random(state.cache, static_cast<int>(tokens.size()));
+  } catch (const std::bad_alloc&) {
+    state.cache.clear();
+    throw Error(fmt::format("not enough memory for a context of {} tokens", tokens.size()));
+  }
+  state.tokens.assign(tokens.begin(), tokens.end());
 }
 
 std::int64_t Session::bytes() const noexcept {

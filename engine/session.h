@@ -67,6 +67,10 @@ class Session {
   void mtp(std::span<const int> positions,
            const std::function<void(int position, std::span<const float> logits)>& visit);
 
+  // Makes `tokens` the timeline without computing them: rows and state are random but valid. For
+  // measuring at depths that would take hours; logits() are then empty.
+  void fill_random(std::span<const Token> tokens);
+
   std::int64_t bytes() const noexcept;  // memory that this session's state takes now
 
  private:

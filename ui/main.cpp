@@ -159,6 +159,11 @@ void add_bench(CLI::App& program, ui::BenchOptions& bench, Chosen& chosen) {
   app.add_option("-n", bench.decode_tokens, "Decode of so many tokens")->delimiter(',');
   app.add_option("-d", bench.depths, "After so many tokens")->delimiter(',');
   app.add_option("-r", bench.rounds, "Rounds; the median counts");
+  app.add_option("--fill", bench.fill,
+                 "How -d is reached: compute (default to 16384) or random rows")
+      ->check(CLI::IsMember({"compute", "random"}));
+  app.add_option("--every", bench.every,
+                 "Print the speed of filling every so many tokens, then save, restore and compare");
   app.add_option("--kv", bench.rounding, "Cache rounding")
       ->check(CLI::IsMember({"exact", "f16", "official"}));
   app.add_option("--activations", bench.activations, "f32 or native")

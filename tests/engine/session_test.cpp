@@ -197,6 +197,23 @@ TEST(Session, TakesMemoryAsItGrows) {
   EXPECT_GT(session.bytes(), one_page);
 }
 
+TEST(Session, GoesOnAfterARandomFill) {
+  for (const Rounding rounding : {Rounding::exact, Rounding::f16, Rounding::official}) {
+    const auto engine = load({.rounding = rounding});
+    Session session(engine);
+    session.fill_random(first(kTokens, 300));
+    Session other = session.fork();
+
+    const std::vector<float> logits = copy(session.append(kTokens[300]));  // throws on NaN
+
+    EXPECT_EQ(std::ssize(session.tokens()), 301);
+    EXPECT_EQ(other.sync(first(kTokens, 301), {}, {}).reused, 300);
+    EXPECT_EQ(copy(other.logits()), logits);
+    other.truncate(200);
+    EXPECT_EQ(copy(other.logits()), logits_of(engine, first(kTokens, 200)));
+  }
+}
+
 TEST(Session, VisitsTheLogitsOfEveryToken) {
   const auto engine = load();
   Session session(engine);

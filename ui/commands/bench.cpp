@@ -6,8 +6,6 @@
 #include <cstdint>
 #include <vector>
 
-#include <unistd.h>
-
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
@@ -15,6 +13,7 @@
 #include "engine/error.h"
 #include "engine/peaks.h"
 #include "engine/session.h"
+#include "ui/commands/bench_fill.h"
 #include "ui/commands/engine_options.h"
 #include "ui/commands/model_path.h"
 
@@ -24,40 +23,9 @@ namespace {
 using engine::Token;
 using Clock = std::chrono::steady_clock;
 
-constexpr double kQuietSeconds = 2;     // shorter waits need no word
-constexpr double kProgressSeconds = 1;  // between words on a longer one
-
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
-
-// One line on a terminal that says what runs; nothing when standard error is not one.
-class Progress {
- public:
-  explicit Progress(std::string what)
-      : what_(std::move(what)), shown_(::isatty(STDERR_FILENO) == 1) {}
-  ~Progress() {
-    if (written_) fmt::print(stderr, "\r\033[K");
-  }
-  Progress(const Progress&) = delete;
-  Progress& operator=(const Progress&) = delete;
-
-  void at(int done, int total) {
-    if (!shown_ || seconds_since(start_) < kQuietSeconds) return;
-    if (written_ && seconds_since(last_) < kProgressSeconds) return;
-    last_ = Clock::now();
-    written_ = true;
-    fmt::print(stderr, "\r\033[K{} {}/{}", what_, done, total);
-    std::fflush(stderr);
-  }
-
- private:
-  std::string what_;
-  bool shown_;
-  bool written_ = false;
-  Clock::time_point start_ = Clock::now();
-  Clock::time_point last_ = start_;
-};
 
 // The same ids on every machine: measured speed may depend on which experts they choose.
 std::vector<Token> some_tokens(int count, int vocab_size) {
@@ -82,20 +50,15 @@ struct Measurement {
   }
 };
 
-void fill(engine::Session& session, std::span<const Token> tokens) {
-  Progress progress("filling the context");
-  session.sync(tokens, [&](int done, int total) { progress.at(done, total); }, {});
-}
-
 double prefill_rate(engine::Session& session, std::span<const Token> prompt, int count) {
-  Progress progress("prefill");
+  BenchProgress progress("prefill");
   const auto start = Clock::now();
   session.sync(prompt, [&](int done, int total) { progress.at(done, total); }, {});
   return count / seconds_since(start);
 }
 
 double decode_rate(engine::Session& session, std::span<const Token> tokens) {
-  Progress progress("decode");
+  BenchProgress progress("decode");
   const auto start = Clock::now();
   for (std::size_t i = 0; i < tokens.size(); ++i) {
     session.append(tokens[i]);
@@ -120,14 +83,17 @@ Measurement measure(const engine::Session& filled, Measurement asked, int rounds
   return asked;
 }
 
-void print(const Measurement& m, const std::string& name, const engine::Engine& model, bool json) {
-  if (json) {
+void print(const Measurement& m, const std::string& name, const engine::Engine& model,
+           const BenchOptions& options) {
+  const bool random = is_random_fill(options, m.depth);
+  if (options.json) {
     const nlohmann::ordered_json line = {{"model", name},
                                          {"kernels", model.kernels()},
                                          {"threads", model.threads()},
                                          {"p", m.prefill},
                                          {"n", m.decode},
                                          {"d", m.depth},
+                                         {"fill", random ? "random" : "compute"},
                                          {"rounds", m.rates.size()},
                                          {"tokens_per_s", m.median()},
                                          {"min", m.rates.front()},
@@ -136,8 +102,8 @@ void print(const Measurement& m, const std::string& name, const engine::Engine& 
   } else {
     const std::string test =
         m.prefill > 0 ? fmt::format("prefill {}", m.prefill) : fmt::format("decode {}", m.decode);
-    fmt::print("{:<14} {:>8} {:>12.1f} {:>10.1f} {:>10.1f}\n", test, m.depth, m.median(),
-               m.rates.front(), m.rates.back());
+    fmt::print("{:<14} {:>8} {:>12.1f} {:>10.1f} {:>10.1f}{}\n", test, m.depth, m.median(),
+               m.rates.front(), m.rates.back(), random ? "  after random rows" : "");
   }
   std::fflush(stdout);
 }
@@ -149,6 +115,7 @@ void check(const BenchOptions& options) {
     throw engine::Error("bench: -p, -n and -d must not be negative");
   }
   if (options.rounds < 1) throw engine::Error("bench: -r must be at least 1");
+  if (options.every < 0) throw engine::Error("bench: --every must not be negative");
 }
 
 int bench_peaks(const BenchOptions& options) {
@@ -184,10 +151,10 @@ int bench(const BenchOptions& options) {
   }
   for (const int depth : options.depths) {
     engine::Session filled(model);
-    fill(filled, some_tokens(depth, vocab_size));
+    fill_to_depth(filled, some_tokens(depth, vocab_size), options);
     const auto report = [&](Measurement asked) {
       print(measure(filled, std::move(asked), options.rounds, vocab_size), path.filename().string(),
-            *model, options.json);
+            *model, options);
     };
     for (const int count : options.prefill_tokens) {
       if (count > 0) report({.prefill = count, .decode = 0, .depth = depth, .rates = {}});
@@ -195,6 +162,8 @@ int bench(const BenchOptions& options) {
     for (const int count : options.decode_tokens) {
       if (count > 0) report({.prefill = 0, .decode = count, .depth = depth, .rates = {}});
     }
+    if (options.every > 0) check_restoring(model, filled, options);
+    if (is_random_fill(options, depth)) print_memory_use(path, filled, options);
   }
   return 0;
 }

@@ -14,7 +14,9 @@ struct BenchOptions {
   std::vector<int> decode_tokens = {64};    // -n
   std::vector<int> depths = {0};            // -d
   int rounds = 3;                           // -r
-  std::string rounding = "official";        // cache rounding: exact, f16, official
+  std::string fill;  // how a depth is reached: compute, random; empty: computed as far as 16384
+  int every = 0;     // tokens between lines about a filling's speed; 0: none
+  std::string rounding = "official";  // cache rounding: exact, f16, official
   std::string activations = "native";
   bool peaks = false;  // measure the machine instead of a model
   bool json = false;

@@ -1,8 +1,12 @@
 // The cache's layout: what a token costs, and what is kept to go back.
 #include "engine/cache/kv_cache.h"
 
+#include <cmath>
+#include <vector>
+
 #include <gtest/gtest.h>
 
+#include "engine/cache/random_fill.h"
 #include "engine/cache/snapshots.h"
 #include "engine/error.h"
 
@@ -51,6 +55,23 @@ TEST(KvCache, SharesPagesUntilOneSideWrites) {
   copy.reserve(201);
   EXPECT_EQ(copy.page(0).data(), cache.page(0).data());  // full, never written again
   EXPECT_NE(copy.page(1).data(), cache.page(1).data());
+}
+
+TEST(RandomFill, WritesFiniteRowsThatDiffer) {
+  for (const Rounding rounding : {Rounding::exact, Rounding::f16, Rounding::official}) {
+    const ModelConfig config = flash();
+    KvCache cache(std::make_shared<CacheShape>(config, rounding, config.compress_ratios));
+    fill_random(cache, 700);
+    EXPECT_EQ(cache.length(), 700);
+    const RowTable tables[] = {cache.rows(2), cache.keys(2), cache.rows(3)};
+    for (const RowTable& table : tables) {
+      std::vector<float> one(static_cast<std::size_t>(table.format.width)), next(one.size());
+      load(table.format, table.row(3), one.data());
+      load(table.format, table.row(4), next.data());
+      EXPECT_NE(one, next);
+      for (const float value : one) EXPECT_LT(std::abs(value), 4.0F);
+    }
+  }
 }
 
 std::shared_ptr<const Snapshot> snapshot(int tokens) {
