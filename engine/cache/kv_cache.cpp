@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <cassert>
+#include <cstdlib>
 #include <cstring>
+#include <new>
 #include <utility>
 
 namespace fathom::engine {
@@ -56,28 +58,47 @@ CacheShape::CacheShape(const ModelConfig& config, Rounding rounding, std::span<c
   }
 }
 
-KvCache::KvCache(std::shared_ptr<const CacheShape> shape)
-    : shape_(std::move(shape)), fixed_(size(shape_->fixed_bytes)) {}
+void KvCache::Free::operator()(std::byte* bytes) const noexcept {
+  std::free(bytes);
+}
+
+KvCache::KvCache(std::shared_ptr<const CacheShape> shape) : shape_(std::move(shape)) {
+  // At least a byte: of nothing calloc may return null.
+  fixed_.reset(static_cast<std::byte*>(std::calloc(size(shape_->fixed_bytes) + 1, 1)));
+  if (!fixed_) throw std::bad_alloc();
+}
+
+KvCache::KvCache(const KvCache& other) : KvCache(other.shape_) {
+  pages_ = other.pages_;
+  page_addresses_ = other.page_addresses_;
+  length_ = other.length_;
+  shared_pages_ = other.shared_pages_ = other.page_count();
+  other.for_live_parts(length_, [&](std::int64_t offset, std::int64_t bytes) {
+    std::copy_n(other.fixed_.get() + offset, bytes, fixed_.get() + offset);
+  });
+}
 
 void KvCache::reserve(std::int64_t tokens) {
   const auto count = size((tokens + kPageTokens - 1) / kPageTokens);
   page_addresses_.reserve(count);
+  // Doubling, as push_back does: a decode step must not copy the list.
+  if (pages_.capacity() < count) pages_.reserve(std::max(count, 2 * pages_.size()));
   while (pages_.size() < count) {
     pages_.push_back(std::make_shared<std::byte[]>(size(shape_->page_bytes)));
     page_addresses_.push_back(pages_.back().get());
   }
-  // The page that the next token writes to may be shared with a fork.
-  const auto next = size(length_ / kPageTokens);
-  if (next < pages_.size() && pages_[next].use_count() > 1) {
+  const int next = length_ / kPageTokens;
+  if (next < shared_pages_) {
     auto own = std::make_shared<std::byte[]>(size(shape_->page_bytes));
-    std::memcpy(own.get(), pages_[next].get(), size(shape_->page_bytes));
-    page_addresses_[next] = own.get();
-    pages_[next] = std::move(own);
+    std::memcpy(own.get(), pages_[size(next)].get(), size(shape_->page_bytes));
+    page_addresses_[size(next)] = own.get();
+    pages_[size(next)] = std::move(own);
+    shared_pages_ = next;
   }
 }
 
 WindowRows KvCache::window(int layer, std::byte* fresh) noexcept {
-  return {.ring = fixed_.data() + shape_->layers[size(layer)].window,
+  return {.ring = fixed_.get() + shape_->layers[size(layer)].window,
           .fresh = fresh,
           .first_fresh = length_,
           .window = shape_->window,
@@ -86,7 +107,7 @@ WindowRows KvCache::window(int layer, std::byte* fresh) noexcept {
 
 Slots KvCache::slots_at(std::int64_t offset, int ratio, int width) noexcept {
   Slots slots{.slots = slot_count(ratio), .width = slot_width(ratio, width)};
-  slots.values = reinterpret_cast<float*>(fixed_.data() + offset);
+  slots.values = reinterpret_cast<float*>(fixed_.get() + offset);
   slots.gates = slots.values + static_cast<std::ptrdiff_t>(slots.slots) * slots.width;
   return slots;
 }
@@ -114,12 +135,19 @@ RowTable KvCache::keys(int layer) noexcept {
 template <class Visit>
 void KvCache::for_live_parts(int tokens, Visit&& visit) const {
   const auto visit_slots = [&](std::int64_t offset, int ratio, int width) {
-    // Of a ratio-128 window only its tokens so far; of ratio 4 also the window before.
-    const int slots = slot_count(ratio);
-    const int live = ratio == 4 ? std::min(tokens, slots) : tokens % ratio;
     const std::int64_t half = slot_bytes(ratio, width) / 2;
-    visit(offset, half / slots * live);
-    visit(offset + half, half / slots * live);
+    const std::int64_t slot = half / slot_count(ratio);
+    const int open = tokens % ratio;
+    for (const std::int64_t values_or_gates : {offset, offset + half}) {
+      if (ratio == 4) {
+        // A row of ratio 4 also reads the window before: its four slots, and those of the open one.
+        const int before = tokens / ratio % 2 == 0 ? ratio : 0;
+        visit(values_or_gates + before * slot, std::min(tokens / ratio, 1) * ratio * slot);
+        visit(values_or_gates + (ratio - before) * slot, open * slot);
+      } else {
+        visit(values_or_gates, open * slot);
+      }
+    }
   };
   for (const LayerShape& layer : shape_->layers) {
     visit(layer.window, std::min(tokens, shape_->window) * shape_->row.bytes);
@@ -128,9 +156,20 @@ void KvCache::for_live_parts(int tokens, Visit&& visit) const {
   }
 }
 
+template <class Visit>
+void KvCache::for_open_rows(int tokens, Visit&& visit) const {
+  const int open = tokens % kPageTokens;
+  for (const LayerShape& layer : shape_->layers) {
+    if (layer.ratio != 0) visit(layer.rows, open / layer.ratio * shape_->row.bytes);
+    if (layer.ratio == 4) visit(layer.keys, open / layer.ratio * shape_->key.bytes);
+  }
+}
+
 std::int64_t KvCache::live_bytes(int tokens) const noexcept {
   std::int64_t total = 0;
-  for_live_parts(tokens, [&](std::int64_t, std::int64_t bytes) { total += bytes; });
+  const auto add = [&](std::int64_t, std::int64_t bytes) { total += bytes; };
+  for_live_parts(tokens, add);
+  for_open_rows(tokens, add);
   return total;
 }
 
@@ -139,15 +178,21 @@ void KvCache::capture(Snapshot& snapshot) const {
   snapshot.tokens = length_;
   std::byte* to = snapshot.bytes.data();
   for_live_parts(length_, [&](std::int64_t offset, std::int64_t bytes) {
-    to = std::copy_n(fixed_.data() + offset, bytes, to);
+    to = std::copy_n(fixed_.get() + offset, bytes, to);
+  });
+  if (length_ % kPageTokens == 0) return;
+  const std::byte* page = pages_[size(length_ / kPageTokens)].get();
+  for_open_rows(length_, [&](std::int64_t offset, std::int64_t bytes) {
+    to = std::copy_n(page + offset, bytes, to);
   });
 }
 
+// The rows of the open page are where they were: what is written behind them changes none of them.
 void KvCache::go_back(const Snapshot& snapshot) noexcept {
   const std::byte* from = snapshot.bytes.data();
   for_live_parts(snapshot.tokens, [&](std::int64_t offset, std::int64_t bytes) {
     assert(from + bytes <= snapshot.bytes.data() + snapshot.bytes.size());
-    std::copy_n(from, bytes, fixed_.data() + offset);
+    std::copy_n(from, bytes, fixed_.get() + offset);
     from += bytes;
   });
   length_ = snapshot.tokens;
@@ -156,12 +201,49 @@ void KvCache::go_back(const Snapshot& snapshot) noexcept {
     pages_.resize(pages);
     page_addresses_.resize(pages);
   }
+  shared_pages_ = std::min(shared_pages_, page_count());
+}
+
+void KvCache::adopt(std::span<const Page> pages, const Snapshot& snapshot) {
+  const int open = snapshot.tokens % kPageTokens;
+  assert(std::ssize(pages) == snapshot.tokens / kPageTokens);
+  assert(std::ssize(snapshot.bytes) == live_bytes(snapshot.tokens));
+  std::vector<std::shared_ptr<std::byte[]>> adopted;
+  std::vector<std::byte*> addresses;
+  adopted.reserve(pages.size() + 1);
+  addresses.reserve(pages.size() + 1);
+  for (const Page& page : pages) {
+    adopted.push_back(std::const_pointer_cast<std::byte[]>(page));  // never written: shared_pages_
+    addresses.push_back(adopted.back().get());
+  }
+  if (open > 0) {
+    adopted.push_back(std::make_shared<std::byte[]>(size(shape_->page_bytes)));
+    addresses.push_back(adopted.back().get());
+    std::int64_t rows = 0;
+    for_open_rows(snapshot.tokens, [&](std::int64_t, std::int64_t bytes) { rows += bytes; });
+    const std::byte* from = snapshot.bytes.data() + std::ssize(snapshot.bytes) - rows;
+    for_open_rows(snapshot.tokens, [&](std::int64_t offset, std::int64_t bytes) {
+      std::copy_n(from, bytes, adopted.back().get() + offset);
+      from += bytes;
+    });
+  }
+  pages_ = std::move(adopted);
+  page_addresses_ = std::move(addresses);
+  shared_pages_ = static_cast<int>(pages.size());
+  go_back(snapshot);
 }
 
 void KvCache::clear() noexcept {
   length_ = 0;
+  shared_pages_ = 0;
   pages_.clear();
   page_addresses_.clear();
+}
+
+Page KvCache::share_page(int index) noexcept {
+  assert((index + 1) * kPageTokens <= length_);
+  shared_pages_ = std::max(shared_pages_, index + 1);
+  return pages_[size(index)];
 }
 
 std::span<const std::byte> KvCache::page(int index) const noexcept {
@@ -169,7 +251,7 @@ std::span<const std::byte> KvCache::page(int index) const noexcept {
 }
 
 std::span<std::byte> KvCache::page_for_writing(int index) noexcept {
-  assert(pages_[size(index)].use_count() == 1);
+  assert(index >= shared_pages_);
   return {pages_[size(index)].get(), size(shape_->page_bytes)};
 }
 

@@ -44,16 +44,26 @@ struct CacheShape {
   CacheShape(const ModelConfig& config, Rounding rounding, std::span<const int> ratios);
 };
 
-// The fixed part at one moment, as far as later tokens need it.
+// What later tokens need beside the full pages at one moment: the fixed part, then the rows of the
+// page that is not full.
 struct Snapshot {
   int tokens = 0;
   std::vector<std::byte> bytes;
 };
 
-// Copies share pages; each side then writes to pages of its own. Used by one thread at a time.
+// The rows of 128 tokens. Never changes once it is full.
+using Page = std::shared_ptr<const std::byte[]>;
+
+// Copies share pages; each side then writes to pages of its own. A copy's fixed part holds what
+// later tokens need, so that at a multiple of 128 tokens most of it takes no memory yet. Used by
+// one thread at a time.
 class KvCache {
  public:
   explicit KvCache(std::shared_ptr<const CacheShape> shape);
+  KvCache(const KvCache& other);
+  KvCache(KvCache&&) noexcept = default;
+  KvCache& operator=(KvCache&&) noexcept = default;
+  ~KvCache() = default;
 
   const CacheShape& shape() const noexcept { return *shape_; }
   int length() const noexcept { return length_; }  // tokens remembered
@@ -76,7 +86,13 @@ class KvCache {
   std::int64_t live_bytes(int tokens) const noexcept;  // of a snapshot after so many tokens
   // Returns to the moment of `snapshot`, whose tokens must be the first ones of these.
   void go_back(const Snapshot& snapshot) noexcept;
+  // Becomes the timeline of `pages`, all full, and `snapshot`. May throw std::bad_alloc and is then
+  // as before.
+  void adopt(std::span<const Page> pages, const Snapshot& snapshot);
   void clear() noexcept;
+
+  // A full page, to be shared: it is never written again.
+  Page share_page(int index) noexcept;
 
   // For files: pages in order, page_bytes each.
   int page_count() const noexcept { return static_cast<int>(pages_.size()); }
@@ -89,12 +105,21 @@ class KvCache {
   // Calls visit(offset, bytes) for the parts of fixed_ that matter after `tokens` tokens.
   template <class Visit>
   void for_live_parts(int tokens, Visit&& visit) const;
+  // The same of the page that holds tokens % kPageTokens tokens; offsets inside the page.
+  template <class Visit>
+  void for_open_rows(int tokens, Visit&& visit) const;
   Slots slots_at(std::int64_t offset, int ratio, int width) noexcept;
 
+  // From calloc: of a large part only what is written takes memory.
+  struct Free {
+    void operator()(std::byte* bytes) const noexcept;
+  };
+
   std::shared_ptr<const CacheShape> shape_;
-  std::vector<std::byte> fixed_;
+  std::unique_ptr<std::byte[], Free> fixed_;
   std::vector<std::shared_ptr<std::byte[]>> pages_;
   std::vector<std::byte*> page_addresses_;
+  mutable int shared_pages_ = 0;  // the first ones: others may read them, so none is written again
   int length_ = 0;
 };
 

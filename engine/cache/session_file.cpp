@@ -19,7 +19,7 @@ namespace fathom::engine {
 namespace {
 
 constexpr std::array<char, 8> kMagic = {'F', 'A', 'T', 'H', 'O', 'M', 'S', 'E'};
-constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kVersion = 2;
 
 [[noreturn]] void refuse(const std::filesystem::path& file, std::string_view why) {
   throw Error(fmt::format("session file {}: {}", file.string(), why));

@@ -74,6 +74,32 @@ TEST(RandomFill, WritesFiniteRowsThatDiffer) {
   }
 }
 
+TEST(KvCache, NeverWritesAPageThatOthersMayRead) {
+  const ModelConfig config = flash();
+  const auto shape =
+      std::make_shared<CacheShape>(config, Rounding::official, config.compress_ratios);
+  KvCache cache(shape);
+  cache.reserve(256);
+  cache.set_length(100);
+  Snapshot at_100;
+  cache.capture(at_100);
+  cache.set_length(256);
+  const Page shared = cache.share_page(0);
+
+  cache.go_back(at_100);
+  cache.reserve(101);
+
+  EXPECT_NE(cache.page(0).data(), shared.get());
+}
+
+TEST(KvCache, KeepsAtAMultipleOf128OnlyWhatLaterTokensNeed) {
+  const ModelConfig config = flash();
+  const CacheShape shape(config, Rounding::official, config.compress_ratios);
+  const KvCache cache(std::make_shared<CacheShape>(shape));
+  EXPECT_EQ(cache.live_bytes(4096), 43 * 74'752 + 21 * 40'960);
+  EXPECT_LE(cache.live_bytes(4096 + 127), shape.fixed_bytes + shape.page_bytes);
+}
+
 std::shared_ptr<const Snapshot> snapshot(int tokens) {
   auto made = std::make_shared<Snapshot>();
   made->tokens = tokens;
