@@ -9,6 +9,7 @@
 #include <immintrin.h>
 
 #include "engine/cpu/kernels.h"
+#include "engine/cpu/products.h"
 #include "engine/weights/formats.h"
 
 // g++ 12 takes the deliberately undefined operand inside its own intrinsics for a mistake.
@@ -184,9 +185,19 @@ VECTOR_FUNCTION void load_e2m1_pairs(const std::byte* p, float scale, Floats* ou
 
 #include "engine/cpu/vector_kernels.h"
 
+// Forms int8 and bf16 have kernels of their own; weights that keep f32 activations are done here.
+void multiply_with_vnni(const MultiplyTask& task) noexcept {
+  if (task.rounded != nullptr) return multiply_int8_avx512_vnni(task);
+  multiply_weights</*precise=*/false>(task);
+}
+
+constexpr Kernels kPlain = kernels_named</*precise=*/false>("avx512");
+
 }  // namespace
 
-const Kernels kAvx512 = kernels_named</*precise=*/false>("avx512");
+const Kernels kAvx512 = kPlain;
+const Kernels kAvx512Vnni =
+    with_products(kPlain, "avx512-vnni", integer_form, multiply_with_vnni, round_avx512);
 const Kernels kAvx512Precise = kernels_named</*precise=*/true>("avx512");
 
 }  // namespace fathom::engine::cpu

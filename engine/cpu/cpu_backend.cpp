@@ -12,6 +12,11 @@ namespace {
 constexpr int kProductsMax = 32;  // Pro multiplies 16 output groups at once
 constexpr int kTilesPerThread = 8;
 
+// Rows of a tile are multiples of these: what f32 kernels take at a time, and what those do that
+// turn a tile of weights into lanes.
+constexpr int kPlainRows = 8;
+constexpr int kRoundedRows = 32;
+
 std::size_t size(std::int64_t count) noexcept {
   return static_cast<std::size_t>(count);
 }
@@ -66,7 +71,9 @@ CpuBackend::CpuBackend(const ModelConfig& config, const Kernels& kernels, int th
 }
 
 std::int64_t CpuBackend::bytes() const noexcept {
-  std::int64_t total = bytes_in(inputs_) + bytes_in(tiles_) + bytes_in(groups_) + bytes_in(slots_) +
+  std::int64_t total = bytes_in(inputs_.plain) + bytes_in(inputs_.int8) + bytes_in(inputs_.bf16) +
+                       bytes_in(rounded_) + bytes_in(gate_rounded_) + bytes_in(tiles_) +
+                       bytes_in(groups_) + bytes_in(slots_) + bytes_in(slot_tokens_) +
                        bytes_in(gate_) + bytes_in(up_) + bytes_in(down_);
   for (const Worker& worker : workers_) {
     total += bytes_in(worker.scratch) + bytes_in(worker.rows) + bytes_in(worker.scores) +
@@ -95,7 +102,19 @@ void CpuBackend::reserve(int rows, std::int64_t tokens) {
     grow(worker.scores, tokens / 4);
     grow(worker.ranks, tokens / 4);
   }
-  grow(inputs_, std::max(slots, static_cast<std::int64_t>(rows) * kProductsMax));
+  const std::int64_t inputs = std::max(slots, static_cast<std::int64_t>(rows) * kProductsMax);
+  grow(inputs_.plain, inputs);
+  grow(inputs_.int8, inputs);
+  grow(inputs_.bf16, inputs);
+  // Products of one call read the same rows or disjoint parts of one matrix, in two forms at most.
+  const std::int64_t widest =
+      std::max({config_.hidden_size, config_.num_attention_heads * config_.head_dim,
+                config_.o_groups * config_.o_lora_rank});
+  const std::int64_t padding = std::int64_t{64} * kProductsMax;
+  grow(rounded_, rows * (rounded_bytes(ActivationForm::int8, widest) +
+                         rounded_bytes(ActivationForm::bf16, widest) + padding));
+  grow(gate_rounded_, slots * rounded_bytes(ActivationForm::bf16, config_.moe_intermediate_size));
+  grow(slot_tokens_, slots);
   grow(slots_, routed);
   grow(expert_counts_, config_.n_routed_experts);
   grow(gate_, slots * config_.moe_intermediate_size);
@@ -117,10 +136,10 @@ std::int64_t CpuBackend::task_work(std::int64_t total) const noexcept {
   return std::max(kTaskWork, total / (pool_.threads() * kTilesPerThread));
 }
 
-void CpuBackend::add_tiles(int group, std::int64_t rows, std::int64_t row_work,
+void CpuBackend::add_tiles(int group, std::int64_t rows, int unit, std::int64_t row_work,
                            std::int64_t task_work) noexcept {
   const std::int64_t wanted = (task_work + row_work - 1) / row_work;
-  const auto per_tile = static_cast<int>((std::min(wanted, rows) + 7) / 8 * 8);
+  const auto per_tile = static_cast<int>((std::min(wanted, rows) + unit - 1) / unit * unit);
   for (int first = 0; first < rows; first += per_tile) {
     assert(tiles_.size() < tiles_.capacity());
     tiles_.push_back({group, first, std::min(per_tile, static_cast<int>(rows) - first)});
@@ -139,35 +158,78 @@ void CpuBackend::embed(std::span<const Token> tokens, const Tensor& table,
   }
 }
 
+void CpuBackend::round_rows(ActivationForm form, ConstMatrix x, std::byte* rounded) noexcept {
+  const std::int64_t bytes = rounded_bytes(form, x.width);
+  for_rows(x.rows, x.width,
+           [&](int t, Worker&) { kernels_.round(form, x.row(t), x.width, rounded + t * bytes); });
+}
+
+// Every row once in every form: products of the same x share it.
+void CpuBackend::round_inputs(std::span<const Product> products,
+                              std::span<const int> first_input) noexcept {
+  std::byte* free = rounded_.data();
+  for (std::size_t p = 0; p < products.size(); ++p) {
+    const ConstMatrix& x = products[p].x;
+    const ActivationForm form = kernels_.form(products[p].weights->format);
+    if (form == ActivationForm::f32) continue;
+    std::size_t same = 0;
+    while (same < p && (products[same].x.values != x.values || products[same].x.width != x.width ||
+                        kernels_.form(products[same].weights->format) != form)) {
+      ++same;
+    }
+    std::vector<const std::byte*>& rows = inputs_.rounded(form);
+    const std::int64_t bytes = rounded_bytes(form, x.width);
+    const std::byte* begin = same < p ? rows[size(first_input[same])] : free;
+    for (int t = 0; t < x.rows; ++t) rows[size(first_input[p] + t)] = begin + t * bytes;
+    if (same < p) continue;
+    round_rows(form, x, free);
+    free += x.rows * bytes;
+  }
+  assert(free <= rounded_.data() + rounded_.size());
+}
+
+// `task` lacks its inputs: those from `first_input` on, in the form of its weights.
+void CpuBackend::multiply_rows(MultiplyTask task, int first_input) noexcept {
+  const ActivationForm form = kernels_.form(task.weights->format);
+  if (form == ActivationForm::f32) {
+    task.x = inputs_.plain.data() + first_input;
+  } else {
+    task.rounded = inputs_.rounded(form).data() + first_input;
+  }
+  kernels_.multiply(task);
+}
+
 void CpuBackend::multiply(std::span<const Product> products) noexcept {
   assert(std::ssize(products) <= kProductsMax);
-  std::array<std::int64_t, kProductsMax> first_input{};
-  std::int64_t inputs = 0;
+  std::array<int, kProductsMax> first_input{};
+  int inputs = 0;
   std::int64_t work = 0;
   for (std::size_t p = 0; p < products.size(); ++p) {
     const Product& product = products[p];
     assert(product.x.width == product.weights->columns && product.x.rows == product.y.rows);
     assert(product.first_row + product.y.width <= product.weights->rows);
     first_input[p] = inputs;
-    for (int t = 0; t < product.x.rows; ++t) inputs_[size(inputs++)] = product.x.row(t);
+    for (int t = 0; t < product.x.rows; ++t) inputs_.plain[size(inputs++)] = product.x.row(t);
     work += static_cast<std::int64_t>(product.y.width) * product.x.rows * product.x.width;
   }
+  round_inputs(products, first_input);
   tiles_.clear();
   for (std::size_t p = 0; p < products.size(); ++p) {
     const Product& product = products[p];
-    add_tiles(static_cast<int>(p), product.y.width,
+    const bool plain = kernels_.form(product.weights->format) == ActivationForm::f32;
+    add_tiles(static_cast<int>(p), product.y.width, plain ? kPlainRows : kRoundedRows,
               static_cast<std::int64_t>(product.x.rows) * product.x.width, task_work(work));
   }
   for_tiles(work, [&](const Tile& tile, Worker& worker) {
     const Product& product = products[size(tile.group)];
-    kernels_.multiply({.weights = product.weights,
-                       .first_row = product.first_row + tile.first,
-                       .rows = tile.rows,
-                       .x = inputs_.data() + first_input[size(tile.group)],
-                       .tokens = product.x.rows,
-                       .y = product.y.values + tile.first,
-                       .y_stride = product.y.stride,
-                       .scratch = worker.scratch.data()});
+    multiply_rows({.weights = product.weights,
+                   .first_row = product.first_row + tile.first,
+                   .rows = tile.rows,
+                   .tokens = product.x.rows,
+                   .y = product.y.values + tile.first,
+                   .y_stride = product.y.stride,
+                   .scratch = worker.scratch.data()},
+                  first_input[size(tile.group)]);
   });
 }
 

@@ -56,6 +56,16 @@ class CpuBackend final : public Backend {
     int rows = 0;
   };
 
+  // Row addresses of products' x, each in the form that the product's weights want.
+  struct Inputs {
+    std::vector<const float*> plain;
+    std::vector<const std::byte*> int8, bf16;
+
+    std::vector<const std::byte*>& rounded(ActivationForm form) noexcept {
+      return form == ActivationForm::int8 ? int8 : bf16;
+    }
+  };
+
   // Where the tokens of one expert lie in the expert buffers.
   struct Group {
     const ExpertWeights* weights = nullptr;
@@ -73,8 +83,12 @@ class CpuBackend final : public Backend {
 
   void mix_rows(const float* streams, const float* weights, std::span<const float> norm,
                 float* x) const noexcept;
-  void add_tiles(int group, std::int64_t rows, std::int64_t row_work,
+  void add_tiles(int group, std::int64_t rows, int unit, std::int64_t row_work,
                  std::int64_t task_work) noexcept;
+  void multiply_rows(MultiplyTask task, int first_input) noexcept;
+  void round_rows(ActivationForm form, ConstMatrix x, std::byte* rounded) noexcept;
+  void round_inputs(std::span<const Product> products, std::span<const int> first_input) noexcept;
+  void round_expert_inputs(ConstMatrix x) noexcept;
   std::int64_t task_work(std::int64_t total) const noexcept;
   void group_by_expert(const Mixture& mixture) noexcept;
   void run_gate_and_up(std::int64_t work) noexcept;
@@ -92,9 +106,12 @@ class CpuBackend final : public Backend {
 
   // Grow with reserve(); contents belong to the operation that runs.
   std::vector<Worker> workers_;
-  std::vector<const float*> inputs_;  // row addresses of products' x
+  Inputs inputs_;
+  std::vector<std::byte> rounded_;       // activations of one multiply() or of the experts' x
+  std::vector<std::byte> gate_rounded_;  // [slots]: gate_ in the form of w2
   std::vector<Tile> tiles_;
   std::vector<Group> groups_;
+  std::vector<int> slot_tokens_;    // [slots] which token of the batch it holds
   std::vector<int> slots_;          // [rows, num_experts_per_tok] position in the expert buffers
   std::vector<int> expert_counts_;  // [n_routed_experts]
   std::vector<float> gate_, up_;    // [slots, moe_intermediate_size]

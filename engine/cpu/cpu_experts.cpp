@@ -16,6 +16,10 @@ std::size_t size(std::int64_t count) noexcept {
   return static_cast<std::size_t>(count);
 }
 
+constexpr int kExpertRows =
+    32;  // of a tile: whole blocks, so that a tile can round its own outputs
+static_assert(kExpertRows % kBlock == 0);
+
 constexpr int kChosenMax = 64;  // experts of a token, shared one included; V4 has 7
 
 double softplus(double x) noexcept {
@@ -106,62 +110,94 @@ void CpuBackend::group_by_expert(const Mixture& mixture) noexcept {
   for (std::size_t i = 0; i < mixture.routes.size(); ++i) {
     const int slot = expert_counts_[size(mixture.routes[i].expert)]++;
     slots_[i] = slot;
-    inputs_[size(slot)] = mixture.x.row(static_cast<int>(i) / chosen);
+    slot_tokens_[size(slot)] = static_cast<int>(i) / chosen;
   }
   groups_.push_back(
       {&mixture.weights->shared, first, mixture.x.rows, clamp_limit(config_.swiglu_limit_shared)});
-  for (int t = 0; t < mixture.x.rows; ++t) inputs_[size(first + t)] = mixture.x.row(t);
+  for (int t = 0; t < mixture.x.rows; ++t) slot_tokens_[size(first + t)] = t;
+}
+
+// Rounds x to the forms that any of the groups wants, once a token however many experts read it.
+void CpuBackend::round_expert_inputs(ConstMatrix x) noexcept {
+  const int slots = groups_.back().first + groups_.back().tokens;
+  for (int slot = 0; slot < slots; ++slot) {
+    inputs_.plain[size(slot)] = x.row(slot_tokens_[size(slot)]);
+  }
+  std::byte* rounded = rounded_.data();
+  for (const ActivationForm form : {ActivationForm::int8, ActivationForm::bf16}) {
+    const auto wants = [&](const Group& group) {
+      return kernels_.form(group.weights->w1.format) == form ||
+             kernels_.form(group.weights->w3.format) == form;
+    };
+    if (std::ranges::none_of(groups_, wants)) continue;
+    const std::int64_t bytes = rounded_bytes(form, x.width);
+    round_rows(form, x, rounded);
+    for (int slot = 0; slot < slots; ++slot) {
+      inputs_.rounded(form)[size(slot)] = rounded + slot_tokens_[size(slot)] * bytes;
+    }
+    rounded += x.rows * bytes;
+  }
 }
 
 void CpuBackend::run_gate_and_up(std::int64_t work) noexcept {
   const std::int64_t width = config_.moe_intermediate_size;
+  const std::int64_t rounded_width = rounded_bytes(ActivationForm::bf16, width);
   tiles_.clear();
   for (std::size_t g = 0; g < groups_.size(); ++g) {
-    add_tiles(static_cast<int>(g), width, std::int64_t{2} * groups_[g].tokens * config_.hidden_size,
-              task_work(work));
+    add_tiles(static_cast<int>(g), width, kExpertRows,
+              std::int64_t{2} * groups_[g].tokens * config_.hidden_size, task_work(work));
   }
   for_tiles(work, [&](const Tile& tile, Worker& worker) {
     const Group& group = groups_[size(tile.group)];
     MultiplyTask task{.weights = &group.weights->w1,
                       .first_row = tile.first,
                       .rows = tile.rows,
-                      .x = inputs_.data() + group.first,
                       .tokens = group.tokens,
                       .y = gate_.data() + group.first * width + tile.first,
                       .y_stride = width,
                       .scratch = worker.scratch.data()};
-    kernels_.multiply(task);
+    multiply_rows(task, group.first);
     task.weights = &group.weights->w3;
     task.y = up_.data() + group.first * width + tile.first;
-    kernels_.multiply(task);
-    for (int t = 0; t < group.tokens; ++t) {
-      const std::int64_t at = (group.first + t) * width + tile.first;
-      kernels_.swiglu(gate_.data() + at, up_.data() + at, tile.rows, group.limit);
+    multiply_rows(task, group.first);
+    const ActivationForm form = kernels_.form(group.weights->w2.format);
+    for (int slot = group.first; slot < group.first + group.tokens; ++slot) {
+      float* gate = gate_.data() + slot * width + tile.first;
+      kernels_.swiglu(gate, up_.data() + slot * width + tile.first, tile.rows, group.limit);
+      if (form == ActivationForm::f32) continue;
+      kernels_.round(
+          form, gate, tile.rows,
+          gate_rounded_.data() + slot * rounded_width + rounded_offset(form, tile.first));
     }
   });
 }
 
 void CpuBackend::run_down(std::int64_t work, int slots) noexcept {
   const std::int64_t width = config_.hidden_size;
+  const std::int64_t rounded_width =
+      rounded_bytes(ActivationForm::bf16, config_.moe_intermediate_size);
   for (int slot = 0; slot < slots; ++slot) {
-    inputs_[size(slot)] = gate_.data() + slot * std::int64_t{config_.moe_intermediate_size};
+    const std::byte* rounded = gate_rounded_.data() + slot * rounded_width;
+    inputs_.plain[size(slot)] = gate_.data() + slot * std::int64_t{config_.moe_intermediate_size};
+    inputs_.int8[size(slot)] = rounded;
+    inputs_.bf16[size(slot)] = rounded;
   }
   tiles_.clear();
   for (std::size_t g = 0; g < groups_.size(); ++g) {
-    add_tiles(static_cast<int>(g), width,
+    add_tiles(static_cast<int>(g), width, kExpertRows,
               static_cast<std::int64_t>(groups_[g].tokens) * config_.moe_intermediate_size,
               task_work(work));
   }
   for_tiles(work, [&](const Tile& tile, Worker& worker) {
     const Group& group = groups_[size(tile.group)];
-    kernels_.multiply({.weights = &group.weights->w2,
-                       .first_row = tile.first,
-                       .rows = tile.rows,
-                       .x = inputs_.data() + group.first,
-                       .tokens = group.tokens,
-                       .y = down_.data() + group.first * width + tile.first,
-                       .y_stride = width,
-                       .scratch = worker.scratch.data()});
+    multiply_rows({.weights = &group.weights->w2,
+                   .first_row = tile.first,
+                   .rows = tile.rows,
+                   .tokens = group.tokens,
+                   .y = down_.data() + group.first * width + tile.first,
+                   .y_stride = width,
+                   .scratch = worker.scratch.data()},
+                  group.first);
   });
 }
 
@@ -173,6 +209,7 @@ void CpuBackend::run_experts(const Mixture& mixture) noexcept {
   const std::int64_t work = slots * width * config_.moe_intermediate_size;
   assert(std::ssize(mixture.routes) == rows * chosen);
   group_by_expert(mixture);
+  round_expert_inputs(mixture.x);
   run_gate_and_up(2 * work);
   run_down(work, slots);
   assert(chosen < kChosenMax);

@@ -3,9 +3,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string_view>
 
 #include "engine/cache/rows.h"
+#include "engine/cpu/rounded.h"
 #include "engine/engine.h"
 #include "engine/weights/tensor.h"
 
@@ -16,7 +18,8 @@ struct MultiplyTask {
   const Tensor* weights = nullptr;
   std::int64_t first_row = 0;
   int rows = 0;
-  const float* const* x = nullptr;  // [tokens] rows of weights->columns floats
+  const float* const* x = nullptr;            // [tokens] rows of weights->columns floats, or
+  const std::byte* const* rounded = nullptr;  // the same in the form of weights->format
   int tokens = 0;
   float* y = nullptr;
   std::int64_t y_stride = 0;
@@ -68,7 +71,12 @@ inline constexpr int kStreamsMax = 8;       // hc_mult; V4 has 4
 
 struct Kernels {
   std::string_view name;
+  // What `multiply` takes the activations as, for weights of a format.
+  ActivationForm (*form)(Format weights) noexcept;
   void (*multiply)(const MultiplyTask& task) noexcept;
+  // As plain_round, to the bit.
+  void (*round)(ActivationForm form, const float* x, std::int64_t columns,
+                std::byte* rounded) noexcept;
   // 1 / sqrt(mean(x²) + epsilon)
   double (*inverse_rms)(const float* x, int width, float epsilon) noexcept;
   // y = x · factor · weight; weight null: 1. May be in place.
@@ -93,13 +101,20 @@ struct Kernels {
 extern const Kernels kReference;  // plain loops; what the others are held against
 extern const Kernels kAvx2;       // AVX2, FMA, F16C
 extern const Kernels kAvx512;     // AVX-512 F, BW, DQ, VL
+extern const Kernels kAvx512Vnni;
 // The same, with sums in double, for comparisons.
 extern const Kernels kAvx2Precise;
 extern const Kernels kAvx512Precise;
 
+// The form of sets that round no activations.
+ActivationForm always_f32(Format weights) noexcept;
+
 // These serve the precise sets too: f32 products and exponentials round more often than their sums.
 void plain_scale(const float* x, double factor, const float* weight, int width, float* y) noexcept;
 void plain_swiglu(float* gate, const float* up, int width, float limit) noexcept;
+
+// All sets, best first.
+std::span<const std::string_view> kernel_names() noexcept;
 
 // `name`: one of the sets, or auto for the best this machine has. Throws Error if it has it not.
 const Kernels& select_kernels(std::string_view name, Activations activations);

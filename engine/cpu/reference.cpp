@@ -125,6 +125,10 @@ void index_scores(const IndexTask& task) noexcept {
 
 }  // namespace
 
+ActivationForm always_f32(Format /*weights*/) noexcept {
+  return ActivationForm::f32;
+}
+
 void plain_scale(const float* x, double factor, const float* weight, int width, float* y) noexcept {
   for (int i = 0; i < width; ++i) {
     y[i] = static_cast<float>(x[i] * factor * (weight != nullptr ? weight[i] : 1.0F));
@@ -141,7 +145,9 @@ void plain_swiglu(float* gate, const float* up, int width, float limit) noexcept
 
 const Kernels kReference = {
     .name = "reference",
+    .form = always_f32,
     .multiply = multiply,
+    .round = plain_round,
     .inverse_rms = inverse_rms,
     .scale = plain_scale,
     .combine = combine,

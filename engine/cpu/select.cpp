@@ -13,18 +13,29 @@ namespace fathom::engine {
 namespace cpu {
 namespace {
 
+// Best first.
+constexpr auto kNames =
+    std::to_array<std::string_view>({"avx512-vnni", "avx512", "avx2", "reference"});
+
 struct Set {
   const Kernels& native;
-  const Kernels& precise;
+  const Kernels& precise;  // shared by the sets of one vector width: they round nothing
 };
 
-// Best first.
-const std::array<Set, 3> kSets = {
-    {{kAvx512, kAvx512Precise}, {kAvx2, kAvx2Precise}, {kReference, kReference}}};
+// In the order of kNames.
+const std::array<Set, kNames.size()> kSets = {{{kAvx512Vnni, kAvx512Precise},
+                                               {kAvx512, kAvx512Precise},
+                                               {kAvx2, kAvx2Precise},
+                                               {kReference, kReference}}};
 
 }  // namespace
 
+std::span<const std::string_view> kernel_names() noexcept {
+  return kNames;
+}
+
 bool machine_has(std::string_view name) noexcept {
+  if (name == "avx512-vnni") return machine_has("avx512") && __builtin_cpu_supports("avx512vnni");
   if (name == "avx512") {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
@@ -38,17 +49,17 @@ bool machine_has(std::string_view name) noexcept {
 }
 
 const Kernels& select_kernels(std::string_view name, Activations activations) {
-  for (const Set& set : kSets) {
-    if (name != "auto" && name != set.native.name) continue;
-    if (machine_has(set.native.name)) {
-      return activations == Activations::f32 ? set.precise : set.native;
-    }
+  for (std::size_t i = 0; i < kNames.size(); ++i) {
+    if (name != "auto" && name != kNames[i]) continue;
+    const Set& set = kSets[i];
+    if (machine_has(kNames[i])) return activations == Activations::f32 ? set.precise : set.native;
     if (name != "auto") {
       throw Error(
           fmt::format("this machine lacks the instructions of the kernels '{}'; use 'auto'", name));
     }
   }
-  throw Error(fmt::format("there are no kernels '{}'; use reference, avx2, avx512 or auto", name));
+  throw Error(
+      fmt::format("there are no kernels '{}'; use {} or auto", name, fmt::join(kNames, ", ")));
 }
 
 }  // namespace cpu

@@ -603,7 +603,9 @@ VECTOR_FUNCTION void index_scores(const IndexTask& task) noexcept {
 template <bool precise>
 constexpr Kernels kernels_named(std::string_view name) noexcept {
   return {.name = name,
+          .form = always_f32,
           .multiply = multiply_weights<precise>,
+          .round = plain_round,
           .inverse_rms = inverse_rms<precise>,
           .scale = precise ? plain_scale : scale_values,
           .combine = combine<precise>,

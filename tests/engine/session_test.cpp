@@ -61,13 +61,20 @@ TEST(Session, DecodesTheBitsOfPrefill) {
   EXPECT_EQ(copy(session.logits()), logits_of(engine, first(kTokens, 300)));
 }
 
-TEST(Session, GivesTheSameBitsOnAnyNumberOfThreads) {
-  for (const char* kernels : {"reference", "avx2", "avx512"}) {
-    if (!cpu::machine_has(kernels)) continue;
-    const auto one = load({.kernels = kernels, .threads = 1});
-    const auto three = load({.kernels = kernels, .threads = 3});
-    EXPECT_EQ(logits_of(one, first(kTokens, 150)), logits_of(three, first(kTokens, 150)))
-        << kernels;
+// Every kernel set, on FP8 and FP4 weights (hf) and on Q8_0 and MXFP4 ones (GGUF).
+TEST(Session, GivesTheSameBitsInEveryFeedAndOnAnyNumberOfThreads) {
+  for (const char* file : {"hf", "gb.official.gguf"}) {
+    const auto path = std::filesystem::path(FATHOM_SHARED) / "golden" / "gb" / file;
+    for (const std::string_view kernels : cpu::kernel_names()) {
+      if (!cpu::machine_has(kernels)) continue;
+      const std::string name(kernels);
+      const auto one = Engine::load(path, {.kernels = name, .threads = 1});
+      const auto three = Engine::load(path, {.kernels = name, .threads = 3});
+      Session fed = session_of(three, first(kTokens, 100));
+      for (int i = 100; i < 150; ++i) fed.append(kTokens[static_cast<std::size_t>(i)]);
+
+      EXPECT_EQ(logits_of(one, first(kTokens, 150)), copy(fed.logits())) << kernels << " " << file;
+    }
   }
 }
 

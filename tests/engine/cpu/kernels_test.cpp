@@ -2,6 +2,7 @@
 #include "engine/cpu/kernels.h"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cmath>
 #include <cstring>
@@ -83,48 +84,87 @@ class KernelsTest : public testing::TestWithParam<const Kernels*> {
   const Kernels& kernels() const { return *GetParam(); }
 };
 
+// Rows of activations as a set's multiply() takes them for weights of one format.
+struct Inputs {
+  Inputs(const Kernels& kernels, Format format, std::vector<float> rows, std::int64_t columns)
+      : form(kernels.form(format)), values(std::move(rows)) {
+    const std::int64_t count = std::ssize(values) / columns;
+    const std::int64_t bytes = form == ActivationForm::f32 ? 0 : rounded_bytes(form, columns);
+    stored.resize(static_cast<std::size_t>(count * bytes));
+    for (std::int64_t t = 0; t < count; ++t) {
+      float* row = values.data() + t * columns;
+      plain.push_back(row);
+      rounded.push_back(stored.data() + t * bytes);
+      if (form == ActivationForm::f32) continue;
+      kernels.round(form, row, columns, stored.data() + t * bytes);
+      rounded_to_f32(form, rounded.back(), columns, row);
+    }
+  }
+
+  // From token `first` on.
+  MultiplyTask task(int first, int tokens) const {
+    return {.x = plain.data() + first,
+            .rounded = form == ActivationForm::f32 ? nullptr : rounded.data() + first,
+            .tokens = tokens};
+  }
+
+  ActivationForm form;
+  std::vector<float> values;  // what the rounded rows stand for
+  std::vector<std::byte> stored;
+  std::vector<const float*> plain;
+  std::vector<const std::byte*> rounded;
+};
+
+std::vector<float> scratch_for(std::int64_t columns) {
+  return std::vector<float>(static_cast<std::size_t>(kUnpackedRows * (columns + kBlock)));
+}
+
 void expect_same_product(const Kernels& kernels, const Tensor& w, int tokens) {
-  const auto rows = static_cast<int>(w.rows);
-  const std::vector<float> x = random_values(tokens * w.columns, 3);
-  std::vector<const float*> addresses;
-  for (int t = 0; t < tokens; ++t) addresses.push_back(x.data() + t * w.columns);
-  std::vector<float> scratch(static_cast<std::size_t>(kUnpackedRows * (w.columns + kBlock)));
+  const Inputs x(kernels, w.format, random_values(tokens * w.columns, 3), w.columns);
+  std::vector<float> scratch = scratch_for(w.columns);
   std::vector<float> y(static_cast<std::size_t>(tokens) * w.rows);
   std::vector<float> expected(y.size());
-  MultiplyTask task{.weights = &w,
-                    .first_row = 0,
-                    .rows = rows,
-                    .x = addresses.data(),
-                    .tokens = tokens,
-                    .y = y.data(),
-                    .y_stride = w.rows,
-                    .scratch = scratch.data()};
+  MultiplyTask task = x.task(0, tokens);
+  task.weights = &w;
+  task.rows = static_cast<int>(w.rows);
+  task.y = y.data();
+  task.y_stride = w.rows;
+  task.scratch = scratch.data();
   kernels.multiply(task);
   task.y = expected.data();
   kReference.multiply(task);
   std::vector<float> row(static_cast<std::size_t>(w.columns));
-  for (int r = 0; r < rows; ++r) {
+  for (int r = 0; r < w.rows; ++r) {
     dequantize_row(w, r, row.data());
     for (int t = 0; t < tokens; ++t) {
       double magnitude = 0;
       for (std::size_t c = 0; c < row.size(); ++c) {
         magnitude +=
-            std::abs(static_cast<double>(row[c]) * addresses[static_cast<std::size_t>(t)][c]);
+            std::abs(static_cast<double>(row[c]) * x.plain[static_cast<std::size_t>(t)][c]);
       }
       const auto at = static_cast<std::size_t>(t * w.rows + r);
       ASSERT_NEAR(y[at], expected[at], tolerance(magnitude, w.columns))
-          << format_name(w.format) << " " << rows << "x" << w.columns << ", " << tokens
+          << format_name(w.format) << " " << w.rows << "x" << w.columns << ", " << tokens
           << " tokens";
     }
   }
 }
 
+constexpr std::array kFormats = {Format::f32,   Format::f16, Format::bf16, Format::q8_0,
+                                 Format::mxfp4, Format::fp8, Format::fp4};
+
+// Rows and tokens around every tile.
 TEST_P(KernelsTest, MultipliesEveryFormat) {
-  for (const Format format : {Format::f32, Format::f16, Format::bf16, Format::q8_0, Format::mxfp4,
-                              Format::fp8, Format::fp4}) {
+  for (const Format format : kFormats) {
     for (const std::int64_t columns : {32, 64, 160, 288}) {
-      const StoredMatrix w(format, 21, columns);
-      for (const int tokens : {1, 2, 5, 6, 7, 13}) expect_same_product(kernels(), w.tensor, tokens);
+      const StoredMatrix w(format, 37, columns);
+      for (const int tokens : {1, 2, 3, 4, 5, 6, 7, 13, 16, 17}) {
+        expect_same_product(kernels(), w.tensor, tokens);
+      }
+    }
+    for (const std::int64_t rows : {1, 7, 8, 15, 16, 17, 31, 32, 33, 64}) {
+      const StoredMatrix w(format, rows, 96);
+      for (const int tokens : {1, 6}) expect_same_product(kernels(), w.tensor, tokens);
     }
   }
 }
@@ -140,34 +180,50 @@ TEST_P(KernelsTest, MultipliesWidthsThatAreNoWholeBlocks) {
 
 // The promise of backend.h: a row's bits do not depend on the rows beside it.
 TEST_P(KernelsTest, GivesATokenTheSameBitsInEveryBatch) {
-  const StoredMatrix w(Format::q8_0, 19, 96);
-  const std::vector<float> x = random_values(13 * 96, 4);
-  std::vector<float> scratch(static_cast<std::size_t>(kUnpackedRows * 128));
-  std::vector<const float*> addresses;
-  for (int t = 0; t < 13; ++t) addresses.push_back(x.data() + t * 96);
-  std::vector<float> together(13 * 19), alone(19);
-  kernels().multiply({.weights = &w.tensor,
-                      .first_row = 0,
-                      .rows = 19,
-                      .x = addresses.data(),
-                      .tokens = 13,
-                      .y = together.data(),
-                      .y_stride = 19,
-                      .scratch = scratch.data()});
-  for (std::size_t t = 0; t < 13; ++t) {
-    for (int first = 0; first < 19; first += 3) {
-      const int rows = std::min(3, 19 - first);
-      kernels().multiply({.weights = &w.tensor,
-                          .first_row = first,
-                          .rows = rows,
-                          .x = addresses.data() + t,
-                          .tokens = 1,
-                          .y = alone.data() + first,
-                          .y_stride = 19,
-                          .scratch = scratch.data()});
+  constexpr int kTokens = 13, kRows = 67, kColumns = 96;
+  for (const Format format : kFormats) {
+    const StoredMatrix w(format, kRows, kColumns);
+    const Inputs x(kernels(), format, random_values(kTokens * kColumns, 4), kColumns);
+    std::vector<float> scratch = scratch_for(kColumns);
+    const auto multiply = [&](int first_token, int tokens, int first_row, int rows, float* y) {
+      MultiplyTask task = x.task(first_token, tokens);
+      task.weights = &w.tensor;
+      task.first_row = first_row;
+      task.rows = rows;
+      task.y = y;
+      task.y_stride = kRows;
+      task.scratch = scratch.data();
+      kernels().multiply(task);
+    };
+    std::vector<float> together(kTokens * kRows), apart(kTokens * kRows);
+    multiply(0, kTokens, 0, kRows, together.data());
+    for (const int tokens : {1, 2, 3, 5}) {
+      for (int t = 0; t < kTokens; t += tokens) {
+        for (int row = 0; row < kRows; row += 9) {
+          multiply(t, std::min(tokens, kTokens - t), row, std::min(9, kRows - row),
+                   apart.data() + t * kRows + row);
+        }
+      }
+      EXPECT_EQ(apart, together) << format_name(format) << ", " << tokens << " at a time";
     }
-    EXPECT_TRUE(
-        std::equal(alone.begin(), alone.end(), together.begin() + static_cast<long>(t) * 19));
+  }
+}
+
+TEST_P(KernelsTest, RoundsActivationsAsThePlainTwin) {
+  for (const ActivationForm form : {ActivationForm::int8, ActivationForm::bf16}) {
+    const std::int64_t columns = form == ActivationForm::int8 ? 192 : 203;
+    std::vector<float> x = random_values(columns, 21, 5);
+    std::fill_n(x.begin(), 32, 0.0F);
+    std::fill_n(x.begin() + 32, 32, 1e-35F);
+    x[64] = 127.5F;  // a half between two integers, if it is the largest
+    x[100] = -1e20F;
+    x[130] = std::numeric_limits<float>::quiet_NaN();
+    x[170] = std::numeric_limits<float>::infinity();
+    std::vector<std::byte> found(static_cast<std::size_t>(rounded_bytes(form, columns)));
+    std::vector<std::byte> expected = found;
+    kernels().round(form, x.data(), columns, found.data());
+    plain_round(form, x.data(), columns, expected.data());
+    EXPECT_EQ(found, expected);
   }
 }
 
@@ -304,6 +360,21 @@ TEST_P(KernelsTest, AgreesOnStreamsAndPooling) {
   }
 }
 
+// x times the one row of w.
+float product(const Kernels& kernels, const Tensor& w, std::vector<float> row) {
+  const Inputs x(kernels, w.format, std::move(row), w.columns);
+  std::vector<float> scratch = scratch_for(w.columns);
+  float y = 0;
+  MultiplyTask task = x.task(0, 1);
+  task.weights = &w;
+  task.rows = 1;
+  task.y = &y;
+  task.y_stride = 1;
+  task.scratch = scratch.data();
+  kernels.multiply(task);
+  return y;
+}
+
 // An Error about damaged weights depends on it.
 TEST_P(KernelsTest, KeepsNaN) {
   std::vector<float> gate(20, 1.0F), up(20, 1.0F);
@@ -313,27 +384,23 @@ TEST_P(KernelsTest, KeepsNaN) {
 
   StoredMatrix w(Format::fp8, 1, 64);
   w.bytes[40] = std::byte{0x7F};
-  const std::vector<float> ones(64, 1.0F);
-  const float* x = ones.data();
-  float y = 0;
-  std::vector<float> scratch(static_cast<std::size_t>(kUnpackedRows) * 96);
-  kernels().multiply({.weights = &w.tensor,
-                      .first_row = 0,
-                      .rows = 1,
-                      .x = &x,
-                      .tokens = 1,
-                      .y = &y,
-                      .y_stride = 1,
-                      .scratch = scratch.data()});
-  EXPECT_TRUE(std::isnan(y));
+  EXPECT_TRUE(std::isnan(product(kernels(), w.tensor, std::vector<float>(64, 1.0F))));
+  for (const Format format : kFormats) {
+    std::vector<float> x(64, 1.0F);
+    x[50] = std::numeric_limits<float>::quiet_NaN();
+    EXPECT_TRUE(std::isnan(product(kernels(), StoredMatrix(format, 1, 64).tensor, x)));
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Sets, KernelsTest,
-                         testing::Values(&kAvx2, &kAvx512, &kAvx2Precise, &kAvx512Precise),
+                         testing::Values(&kAvx2, &kAvx512, &kAvx512Vnni, &kAvx2Precise,
+                                         &kAvx512Precise),
                          [](const auto& param) {
                            const bool precise =
                                param.param == &kAvx2Precise || param.param == &kAvx512Precise;
-                           return std::string(param.param->name) + (precise ? "_precise" : "");
+                           std::string name(param.param->name);
+                           std::ranges::replace(name, '-', '_');
+                           return name + (precise ? "_precise" : "");
                          });
 
 TEST(SelectKernels, RefusesUnknownSets) {

@@ -1,0 +1,292 @@
+// Products of narrow integer weights with int8 activations, written once over the few operations
+// that an instruction set's file defines before it includes this one (see avx512_vnni.cpp).
+//
+// The sum over one block of 32 columns is an integer, exact in any order. Blocks follow one
+// another:
+//
+//   y = fma(float(Σ w · x), weight scale · activation scale, y)       block 0, 1, 2, …
+//
+// so that every way to compute a row gives the same bits, as long as each row has one accumulator.
+// Here each lane of a vector is a row of weights: a tile of kLanes rows is transposed while it is
+// read, four columns a lane, and meets four columns of a token in one instruction. No sum crosses
+// lanes, and results leave as they lie in y.
+//
+// Few tokens: the transposed block stays in registers. Many: the tile goes to scratch once and is
+// met by all tokens, kTileTokens at a time.
+//
+// Included inside that file's anonymous namespace, so it includes nothing itself. Loops over
+// registers are unrolled by pragma: an array stays in registers only if every index is a constant.
+#pragma once
+
+constexpr int kGroups = kBlock / 4;  // of four columns in a block
+constexpr int kFusedTokens = 4;      // more pay for a tile in scratch
+
+// Where kLanes rows begin; a tile's last rows may repeat, their results are not stored.
+struct TileRows {
+  const std::byte* data[kLanes];
+  const std::byte* scales[kLanes];
+};
+
+VECTOR_FUNCTION TileRows tile_rows(const Tensor& weights, std::int64_t first, int count) noexcept {
+  TileRows rows;
+  for (int r = 0; r < kLanes; ++r) {
+    const std::int64_t row = first + std::min(r, count - 1);
+    rows.data[r] = weights.data + row * weights.row_bytes;
+    rows.scales[r] =
+        weights.scales == nullptr ? nullptr : weights.scales + row * weights.scale_row_bytes;
+  }
+  return rows;
+}
+
+// out[g]: lane r holds dword g of row r's 16 bytes at `at`.
+VECTOR_FUNCTION void transpose(const std::byte* const* rows, std::int64_t at, Bytes* out) noexcept {
+  const Bytes a = every_fourth(rows, at), b = every_fourth(rows + 1, at);
+  const Bytes c = every_fourth(rows + 2, at), d = every_fourth(rows + 3, at);
+  transpose_quarters(a, b, c, d, out);
+}
+
+// weights[g]: lane r holds columns 4g to 4g + 3 of row r; returns every row's scale.
+template <Format format>
+VECTOR_FUNCTION Floats unpack(const TileRows& rows, int block, Bytes* weights) noexcept {
+  if constexpr (format == Format::q8_0) {
+    const std::int64_t at = std::int64_t{block} * kQ8BlockBytes;
+    transpose(rows.data, at + 2, weights);
+    transpose(rows.data, at + 18, weights + 4);
+#pragma GCC unroll 8
+    for (int g = 0; g < kGroups; ++g) weights[g] = encode(weights[g]);
+    return half_scales(rows.data, at);
+  } else if constexpr (format == Format::mxfp4) {
+    const std::int64_t at = std::int64_t{block} * kMxfp4BlockBytes;
+    Bytes codes[4];
+    transpose(rows.data, at + 1, codes);
+#pragma GCC unroll 4
+    for (int g = 0; g < 4; ++g) {
+      weights[g] = e2m1_doubled(codes[g]);
+      weights[g + 4] = e2m1_doubled(high_nibbles(codes[g]));
+    }
+    return halved_power_scales(rows.data, at);
+  } else {
+    static_assert(format == Format::fp4);
+    const std::int64_t at = std::int64_t{block} * (kBlock / 2);
+    Bytes low[4], high[4];
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; ++k) {
+      const Bytes codes = every_fourth(rows.data + k, at);
+      const Bytes even = e2m1_doubled(codes), odd = e2m1_doubled(high_nibbles(codes));
+      low[k] = unpack_low_bytes(even, odd);
+      high[k] = unpack_high_bytes(even, odd);
+    }
+    transpose_quarters(low[0], low[1], low[2], low[3], weights);
+    transpose_quarters(high[0], high[1], high[2], high[3], weights + 4);
+    return halved_power_scales(rows.scales, block);
+  }
+}
+
+VECTOR_FUNCTION const Int8Block* blocks_of(const std::byte* rounded) noexcept {
+  return reinterpret_cast<const Int8Block*>(rounded);
+}
+
+// The next tile's bytes, a few cache lines a block, while this one is computed: rows lie one after
+// another, so the memory sees one stream.
+struct Ahead {
+  const std::byte* next;
+  const std::byte* end;
+  std::int64_t bytes_per_block;
+
+  VECTOR_FUNCTION void fetch() noexcept {
+    const std::byte* stop = std::min(next + bytes_per_block, end);
+    for (; next < stop; next += 64) _mm_prefetch(reinterpret_cast<const char*>(next), _MM_HINT_T1);
+  }
+};
+
+VECTOR_FUNCTION Ahead ahead_of(const MultiplyTask& task, int row) noexcept {
+  const Tensor& w = *task.weights;
+  const std::byte* begin = w.data + (task.first_row + row) * w.row_bytes;
+  const std::int64_t rows = std::clamp(task.rows - row, 0, kLanes);
+  const std::int64_t blocks = std::max<std::int64_t>(w.columns / kBlock, 1);
+  return {begin, begin + rows * w.row_bytes, kLanes * w.row_bytes / blocks + 1};
+}
+
+// kLanes rows times a few tokens, weights in registers.
+template <Format format, int tokens>
+VECTOR_FUNCTION void multiply_fused(const MultiplyTask& task, int row) noexcept {
+  const int count = std::min(kLanes, task.rows - row);
+  const TileRows rows = tile_rows(*task.weights, task.first_row + row, count);
+  const auto blocks = static_cast<int>(task.weights->columns / kBlock);
+  Ahead ahead = ahead_of(task, row + kLanes);
+  Floats sum[tokens];
+#pragma GCC unroll 8
+  for (int t = 0; t < tokens; ++t) sum[t] = zero();
+  for (int block = 0; block < blocks; ++block) {
+    ahead.fetch();
+    Bytes weights[kGroups];
+    const Floats scales = unpack<format>(rows, block, weights);
+#pragma GCC unroll 8
+    for (int t = 0; t < tokens; ++t) {
+      const Int8Block& x = blocks_of(task.rounded[t])[block];
+      Bytes even = start(x.offset);  // two chains: a product takes several cycles
+      Bytes odd = start(0);
+#pragma GCC unroll 8
+      for (int g = 0; g < kGroups; g += 2) {
+        even = dot4(even, weights[g], four_columns(x.values + 4 * g));
+        odd = dot4(odd, weights[g + 1], four_columns(x.values + 4 * g + 4));
+      }
+      sum[t] =
+          multiply_add(to_floats(add(even, odd)), multiply(scales, broadcast(x.scale)), sum[t]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int t = 0; t < tokens; ++t) store_first(task.y + t * task.y_stride + row, sum[t], count);
+}
+
+// A block of a tile in scratch: kTileVectors · kLanes rows.
+struct PackedBlock {
+  Floats scales[kTileVectors];
+  Bytes weights[kGroups][kTileVectors];
+};
+
+template <Format format>
+VECTOR_FUNCTION void pack_tile(const MultiplyTask& task, int row, PackedBlock* tile) noexcept {
+  const auto blocks = static_cast<int>(task.weights->columns / kBlock);
+  for (int v = 0; v < kTileVectors; ++v) {
+    const int count = std::clamp(task.rows - row - v * kLanes, 1, kLanes);
+    const int first = std::min(row + v * kLanes, task.rows - 1);
+    const TileRows rows = tile_rows(*task.weights, task.first_row + first, count);
+    for (int block = 0; block < blocks; ++block) {
+      Bytes weights[kGroups];
+      tile[block].scales[v] = unpack<format>(rows, block, weights);
+#pragma GCC unroll 8
+      for (int g = 0; g < kGroups; ++g) tile[block].weights[g][v] = weights[g];
+    }
+  }
+}
+
+template <int tokens>
+VECTOR_FUNCTION void multiply_tile(const MultiplyTask& task, int row, int first_token,
+                                   const PackedBlock* tile) noexcept {
+  const auto blocks = static_cast<int>(task.weights->columns / kBlock);
+  const Int8Block* x[tokens];
+  Floats sum[kTileVectors][tokens];
+#pragma GCC unroll 8
+  for (int t = 0; t < tokens; ++t) {
+    x[t] = blocks_of(task.rounded[first_token + t]);
+#pragma GCC unroll 2
+    for (int v = 0; v < kTileVectors; ++v) sum[v][t] = zero();
+  }
+  for (int block = 0; block < blocks; ++block) {
+    const PackedBlock& w = tile[block];
+    Bytes products[kTileVectors][tokens];
+#pragma GCC unroll 8
+    for (int t = 0; t < tokens; ++t) {
+#pragma GCC unroll 2
+      for (int v = 0; v < kTileVectors; ++v) products[v][t] = start(x[t][block].offset);
+    }
+#pragma GCC unroll 8
+    for (int g = 0; g < kGroups; ++g) {
+#pragma GCC unroll 8
+      for (int t = 0; t < tokens; ++t) {
+        const Bytes columns = four_columns(x[t][block].values + 4 * g);
+#pragma GCC unroll 2
+        for (int v = 0; v < kTileVectors; ++v)
+          products[v][t] = dot4(products[v][t], w.weights[g][v], columns);
+      }
+    }
+#pragma GCC unroll 8
+    for (int t = 0; t < tokens; ++t) {
+      const Floats scale = broadcast(x[t][block].scale);
+#pragma GCC unroll 2
+      for (int v = 0; v < kTileVectors; ++v) {
+        sum[v][t] =
+            multiply_add(to_floats(products[v][t]), multiply(w.scales[v], scale), sum[v][t]);
+      }
+    }
+  }
+#pragma GCC unroll 8
+  for (int t = 0; t < tokens; ++t) {
+    float* y = task.y + (first_token + t) * task.y_stride + row;
+    const int count = task.rows - row;
+#pragma GCC unroll 2
+    for (int v = 0; v < kTileVectors; ++v) {
+      if (count > v * kLanes) store_first(y + v * kLanes, sum[v][t], count - v * kLanes);
+    }
+  }
+}
+
+// All tokens in groups of nearly the same size: a group of one or two would wait for its sums.
+VECTOR_FUNCTION void multiply_packed(const MultiplyTask& task, int row,
+                                     const PackedBlock* tile) noexcept {
+  int first = 0;
+  for (int groups = (task.tokens + kTileTokens - 1) / kTileTokens; groups > 0; --groups) {
+    const int tokens = (task.tokens - first + groups - 1) / groups;
+    switch (tokens) {
+      case 1:
+        multiply_tile<1>(task, row, first, tile);
+        break;
+      case 2:
+        multiply_tile<2>(task, row, first, tile);
+        break;
+      case 3:
+        multiply_tile<3>(task, row, first, tile);
+        break;
+      case 4:
+        multiply_tile<4>(task, row, first, tile);
+        break;
+      case 5:
+        multiply_tile<5>(task, row, first, tile);
+        break;
+      default:
+        multiply_tile<6>(task, row, first, tile);
+    }
+    first += tokens;
+  }
+}
+static_assert(kTileTokens <= 6);
+
+// Scratch for kUnpackedRows padded rows of f32 holds a tile, and what alignment takes.
+static_assert(sizeof(PackedBlock) + alignof(PackedBlock) <= kUnpackedRows * kBlock * sizeof(float));
+
+VECTOR_FUNCTION PackedBlock* tile_in(float* scratch) noexcept {
+  const auto address = reinterpret_cast<std::uintptr_t>(scratch);
+  const std::uintptr_t past = address % alignof(PackedBlock);
+  return reinterpret_cast<PackedBlock*>(address + (past == 0 ? 0 : alignof(PackedBlock) - past));
+}
+
+template <Format format>
+VECTOR_FUNCTION void multiply_format(const MultiplyTask& task) noexcept {
+  if (task.tokens > kFusedTokens) {
+    PackedBlock* tile = tile_in(task.scratch);
+    for (int row = 0; row < task.rows; row += kTileVectors * kLanes) {
+      pack_tile<format>(task, row, tile);
+      multiply_packed(task, row, tile);
+    }
+    return;
+  }
+  for (int row = 0; row < task.rows; row += kLanes) {
+    switch (task.tokens) {
+      case 1:
+        multiply_fused<format, 1>(task, row);
+        break;
+      case 2:
+        multiply_fused<format, 2>(task, row);
+        break;
+      case 3:
+        multiply_fused<format, 3>(task, row);
+        break;
+      default:
+        multiply_fused<format, 4>(task, row);
+    }
+  }
+}
+
+VECTOR_FUNCTION void multiply_int8(const MultiplyTask& task) noexcept {
+  switch (task.weights->format) {
+    case Format::q8_0:
+      return multiply_format<Format::q8_0>(task);
+    case Format::mxfp4:
+      return multiply_format<Format::mxfp4>(task);
+    case Format::fp4:
+      return multiply_format<Format::fp4>(task);
+    default:
+      return;  // integer_form() names no other
+  }
+}
