@@ -8,6 +8,7 @@
 
 #include <immintrin.h>
 
+#include "engine/cpu/attention_kernels.h"
 #include "engine/cpu/kernels.h"
 #include "engine/cpu/products.h"
 #include "engine/weights/formats.h"
@@ -197,7 +198,12 @@ constexpr Kernels kPlain = kernels_named</*precise=*/false>("avx512");
 
 const Kernels kAvx512 = kPlain;
 const Kernels kAvx512Vnni =
-    with_products(kPlain, "avx512-vnni", integer_form, multiply_with_vnni, round_avx512);
+    with_index(with_products(kPlain, "avx512-vnni", integer_form, multiply_with_vnni, round_avx512),
+               index_scores_avx512_vnni, index_scratch_avx512_vnni);
+const Kernels kAvx512Bf16 = with_attention(
+    with_index(with_products(kPlain, "avx512-bf16", integer_form, multiply_with_vnni, round_avx512),
+               index_scores_avx512_vnni, index_scratch_avx512_vnni),
+    attend_bf16_avx512, attend_scratch_bf16_avx512);
 const Kernels kAvx512Precise = kernels_named</*precise=*/true>("avx512");
 
 }  // namespace fathom::engine::cpu

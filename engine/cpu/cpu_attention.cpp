@@ -4,21 +4,16 @@
 #include <bit>
 #include <cassert>
 #include <cmath>
+#include <numeric>
 
 #include "engine/cpu/cpu_backend.h"
+#include "engine/cpu/top_rows.h"
 
 namespace fathom::engine::cpu {
 namespace {
 
 std::size_t size(std::int64_t count) noexcept {
   return static_cast<std::size_t>(count);
-}
-
-// Integers in the order of the floats, also for infinities; NaN has its place too, so that a
-// selection ends whatever the scores are.
-std::uint32_t rank_of(float score) noexcept {
-  const auto bits = std::bit_cast<std::uint32_t>(score + 0.0F);  // -0 ties with 0
-  return (bits & 0x80000000U) != 0 ? ~bits : bits | 0x80000000U;
 }
 
 // Scalar exponentials and conversions are many times a multiply-add.
@@ -145,64 +140,83 @@ void CpuBackend::pool_row(const Pooling& pooling, int row, float* scratch) noexc
 
 void CpuBackend::select(const IndexQuery& query) noexcept {
   const int queries = query.q.rows;
-  const auto visible = [&](int i) { return (query.first_position + i + 1) / 4; };
-  const std::int64_t work = static_cast<std::int64_t>(query.q.width) * visible(queries - 1);
-  if (queries >= 2 * pool_.threads()) {
-    for_rows(queries, work, [&](int i, Worker& worker) {
-      if (visible(i) > config_.index_topk) {
-        score_keys(query, i, 0, visible(i), worker.scores.data(), worker);
-      }
-      choose(query, i, visible(i), worker);
+  const bool many = queries >= 2 * pool_.threads();
+  const int together = many ? std::min(kIndexQueries, queries / pool_.threads()) : kIndexQueries;
+  const int groups = (queries + together - 1) / together;
+  const auto last_visible = [&](int group) {
+    return visible_keys(query, std::min(queries, (group + 1) * together) - 1);
+  };
+  if (many) {
+    const std::int64_t work =
+        static_cast<std::int64_t>(query.q.width) * last_visible(groups - 1) * together;
+    for_rows(groups, work, [&](int group, Worker& worker) {
+      const int first = group * together;
+      const int count = std::min(together, queries - first);
+      score_keys(query, {first, count}, {0, last_visible(group)}, worker.scores.data(), worker);
+      choose(query, {first, count}, worker.scores.data(), worker);
     });
     return;
   }
-  for (int i = 0; i < queries; ++i) {
-    if (visible(i) > config_.index_topk) {
-      const int blocks = (visible(i) + kRowBlock - 1) / kRowBlock;
-      for_rows(blocks, static_cast<std::int64_t>(query.q.width) * kRowBlock,
-               [&](int block, Worker& worker) {
-                 const int first = block * kRowBlock;
-                 score_keys(query, i, first, std::min(kRowBlock, visible(i) - first),
-                            workers_[0].scores.data() + first, worker);
-               });
-    }
-    choose(query, i, visible(i), workers_[0]);
+  for (int group = 0; group < groups; ++group) {
+    const Range some{group * together, std::min(together, queries - group * together)};
+    const int keys = last_visible(group);
+    const int per_task = keys_per_task(keys);
+    float* scores = workers_[0].scores.data();
+    for_rows((keys + per_task - 1) / per_task,
+             static_cast<std::int64_t>(query.q.width) * per_task * some.count,
+             [&](int task, Worker& worker) {
+               const int first = task * per_task;
+               score_keys(query, some, {first, std::min(per_task, keys - first)}, scores, worker);
+             });
+    choose(query, some, scores, workers_[0]);
   }
 }
 
-void CpuBackend::score_keys(const IndexQuery& query, int i, std::int64_t first, int count,
-                            float* scores, Worker& worker) noexcept {
-  kernels_.index_scores({.q = query.q.row(i),
-                         .weights = query.weights.row(i),
+// Several tasks a thread, but each worth rounding a query to whole numbers.
+int CpuBackend::keys_per_task(int keys) const noexcept {
+  constexpr int kKeysMin = 512;
+  constexpr int kKeysMax = 4096;
+  const int share = (keys / (4 * pool_.threads()) + 63) / 64 * 64;
+  return std::clamp(share, kKeysMin, kKeysMax);
+}
+
+int CpuBackend::visible_keys(const IndexQuery& query, int i) noexcept {
+  return (query.first_position + i + 1) / 4;
+}
+
+// scores: a row for each of `queries`, as long as the keys that the last of them sees.
+void CpuBackend::score_keys(const IndexQuery& query, Range queries, Range keys, float* scores,
+                            Worker& worker) noexcept {
+  const int stride = visible_keys(query, queries.first + queries.count - 1);
+  if (stride <= config_.index_topk) return;
+  kernels_.index_scores({.q = query.q.row(queries.first),
+                         .q_stride = query.q.stride,
+                         .weights = query.weights.row(queries.first),
+                         .weights_stride = query.weights.stride,
+                         .queries = queries.count,
                          .heads = config_.index_n_heads,
                          .keys = &query.keys,
-                         .first = first,
-                         .count = count,
-                         .scores = scores,
+                         .first = keys.first,
+                         .count = keys.count,
+                         .scores = scores + keys.first,
+                         .scores_stride = stride,
                          .scratch = worker.scratch.data()});
 }
 
-// The rows that score above the K-th best, then as many of its equals as there is room for, lower
-// rows first.
-void CpuBackend::choose(const IndexQuery& query, int i, int visible, Worker& worker) noexcept {
-  std::int32_t* rows = query.chosen.rows + static_cast<std::int64_t>(i) * query.chosen.stride;
-  const int wanted = std::min(visible, config_.index_topk);
-  query.chosen.counts[i] = wanted;
-  if (visible == wanted) {
-    for (int j = 0; j < wanted; ++j) rows[j] = j;
-    return;
-  }
-  const auto begin = worker.ranks.begin();
-  const auto end = begin + visible;
-  std::transform(worker.scores.begin(), worker.scores.begin() + visible, begin, rank_of);
-  std::nth_element(begin, begin + wanted - 1, end, std::greater<>());
-  const std::uint32_t last = begin[wanted - 1];
-  auto equals = static_cast<int>(
-      wanted - std::count_if(begin, begin + wanted, [&](std::uint32_t r) { return r > last; }));
-  int count = 0;
-  for (int j = 0; count < wanted; ++j) {
-    const std::uint32_t rank = rank_of(worker.scores[size(j)]);
-    if (rank > last || (rank == last && equals-- > 0)) rows[count++] = j;
+void CpuBackend::choose(const IndexQuery& query, Range queries, const float* scores,
+                        Worker& worker) noexcept {
+  const int stride = visible_keys(query, queries.first + queries.count - 1);
+  for (int i = queries.first; i < queries.first + queries.count; ++i) {
+    std::int32_t* rows = query.chosen.rows + static_cast<std::int64_t>(i) * query.chosen.stride;
+    const int visible = visible_keys(query, i);
+    const int wanted = std::min(visible, config_.index_topk);
+    query.chosen.counts[i] = wanted;
+    if (visible == wanted) {
+      std::iota(rows, rows + wanted, 0);
+    } else {
+      top_rows(scores + static_cast<std::int64_t>(i - queries.first) * stride, visible, wanted,
+               worker.ranks.data(), rows);
+    }
   }
 }
 

@@ -89,17 +89,16 @@ void CpuBackend::reserve(int rows, std::int64_t tokens) {
   const std::int64_t attended =
       config_.sliding_window +
       std::max(std::min<std::int64_t>(config_.index_topk, tokens / 4), tokens / 128);
-  const std::int64_t key_width = (config_.index_head_dim + kBlock - 1) / kBlock * kBlock;
   const std::int64_t scratch = std::max(
       {kUnpackedRows * (columns_max_ + kBlock),
        kernels_.attend_scratch(config_.num_attention_heads, config_.head_dim,
                                static_cast<int>(attended)),
-       kRowBlock * (key_width + config_.index_n_heads),
+       kernels_.index_scratch(config_.index_n_heads, config_.index_head_dim),
        static_cast<std::int64_t>(2 * config_.n_routed_experts), std::int64_t{config_.head_dim}});
   for (Worker& worker : workers_) {
     grow(worker.scratch, scratch);
     grow(worker.rows, attended);
-    grow(worker.scores, tokens / 4);
+    grow(worker.scores, kIndexQueries * tokens / 4);
     grow(worker.ranks, tokens / 4);
   }
   const std::int64_t inputs = std::max(slots, static_cast<std::int64_t>(rows) * kProductsMax);

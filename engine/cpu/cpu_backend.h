@@ -45,8 +45,13 @@ class CpuBackend final : public Backend {
   struct Worker {
     std::vector<float> scratch;
     std::vector<const std::byte*> rows;  // addresses of the rows that a query attends to
-    std::vector<float> scores;           // of every key a query sees
-    std::vector<std::uint32_t> ranks;    // the same, as integers in the same order
+    std::vector<float> scores;           // [kIndexQueries] of every key a query sees
+    std::vector<std::uint32_t> ranks;    // of one query's keys
+  };
+
+  struct Range {
+    int first = 0;
+    int count = 0;
   };
 
   // A range of rows of one product, or of one expert's matrices.
@@ -94,9 +99,11 @@ class CpuBackend final : public Backend {
   void run_gate_and_up(std::int64_t work) noexcept;
   void run_down(std::int64_t work, int width) noexcept;
   int address_rows(const Attention& attention, int query, Worker& worker) const noexcept;
-  void score_keys(const IndexQuery& query, int i, std::int64_t first, int count, float* scores,
+  int keys_per_task(int keys) const noexcept;
+  static int visible_keys(const IndexQuery& query, int i) noexcept;
+  void score_keys(const IndexQuery& query, Range queries, Range keys, float* scores,
                   Worker& worker) noexcept;
-  void choose(const IndexQuery& query, int i, int visible, Worker& worker) noexcept;
+  void choose(const IndexQuery& query, Range queries, const float* scores, Worker& worker) noexcept;
   void pool_row(const Pooling& pooling, int row, float* scratch) noexcept;
 
   // Constant after construction.

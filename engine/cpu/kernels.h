@@ -47,17 +47,26 @@ struct AttendTask {
   float* scratch = nullptr;  // [attend_scratch(heads, width, count)]
 };
 
-// scores[j] = Σ_head weights[head] · max(0, q[head] · key j) for j in [first, first + count).
+// scores[i][j] = Σ_head weights[i][head] · max(0, q[i][head] · key j), heads ascending, for queries
+// i and keys j in [first, first + count).
 struct IndexTask {
-  const float* q = nullptr;  // [heads, key width]
-  const float* weights = nullptr;
+  const float* q = nullptr;  // [queries] rows of heads · key width
+  std::int64_t q_stride = 0;
+  const float* weights = nullptr;  // [queries] rows of heads
+  std::int64_t weights_stride = 0;
+  int queries = 0;  // at most kIndexQueries
   int heads = 0;
   const RowTable* keys = nullptr;
   std::int64_t first = 0;
   int count = 0;
-  float* scores = nullptr;   // [count]
-  float* scratch = nullptr;  // [kRowBlock, key width rounded up to kBlock + heads]
+  float* scores = nullptr;  // [queries] rows of count
+  std::int64_t scores_stride = 0;
+  float* scratch = nullptr;  // [index_scratch(heads, key width)]
 };
+
+// Queries that share a tile of unpacked keys. Unpacking costs a tenth of one query's products; more
+// queries would want more memory for scores, 1 MB each at a million tokens.
+inline constexpr int kIndexQueries = 4;
 
 // One candidate of a compressor's window: gate and value per channel, and the slot's constant.
 struct Candidate {
@@ -94,6 +103,7 @@ struct Kernels {
   void (*attend)(const AttendTask& task) noexcept;
   std::int64_t (*attend_scratch)(int heads, int width, int count) noexcept;  // in floats
   void (*index_scores)(const IndexTask& task) noexcept;
+  std::int64_t (*index_scratch)(int heads, int width) noexcept;  // in floats
   // As rows.h load().
   void (*load)(const RowFormat& format, const std::byte* stored, float* row) noexcept;
 };
@@ -102,6 +112,7 @@ extern const Kernels kReference;  // plain loops; what the others are held again
 extern const Kernels kAvx2;       // AVX2, FMA, F16C
 extern const Kernels kAvx512;     // AVX-512 F, BW, DQ, VL
 extern const Kernels kAvx512Vnni;
+extern const Kernels kAvx512Bf16;
 // The same, with sums in double, for comparisons.
 extern const Kernels kAvx2Precise;
 extern const Kernels kAvx512Precise;

@@ -109,17 +109,23 @@ void attend(const AttendTask& task) noexcept {
   }
 }
 
+std::int64_t index_scratch(int /*heads*/, int width) noexcept {
+  return width;
+}
+
 void index_scores(const IndexTask& task) noexcept {
   const int width = task.keys->format.width;
   for (int j = 0; j < task.count; ++j) {
     load(task.keys->format, task.keys->row(task.first + j), task.scratch);
-    double sum = 0;
-    for (int head = 0; head < task.heads; ++head) {
-      const double product =
-          dot(task.q + static_cast<std::int64_t>(head) * width, task.scratch, width);
-      sum += task.weights[head] * std::max(0.0, product);
+    for (int i = 0; i < task.queries; ++i) {
+      const float* weights = task.weights + i * task.weights_stride;
+      double sum = 0;
+      for (int head = 0; head < task.heads; ++head) {
+        const float* q = task.q + i * task.q_stride + static_cast<std::int64_t>(head) * width;
+        sum += weights[head] * std::max(0.0, dot(q, task.scratch, width));
+      }
+      task.scores[i * task.scores_stride + j] = static_cast<float>(sum);
     }
-    task.scores[j] = static_cast<float>(sum);
   }
 }
 
@@ -157,6 +163,7 @@ const Kernels kReference = {
     .attend = attend,
     .attend_scratch = attend_scratch,
     .index_scores = index_scores,
+    .index_scratch = index_scratch,
     .load = engine::load,
 };
 

@@ -15,7 +15,7 @@ namespace {
 
 // Best first.
 constexpr auto kNames =
-    std::to_array<std::string_view>({"avx512-vnni", "avx512", "avx2", "reference"});
+    std::to_array<std::string_view>({"avx512-bf16", "avx512-vnni", "avx512", "avx2", "reference"});
 
 struct Set {
   const Kernels& native;
@@ -23,7 +23,8 @@ struct Set {
 };
 
 // In the order of kNames.
-const std::array<Set, kNames.size()> kSets = {{{kAvx512Vnni, kAvx512Precise},
+const std::array<Set, kNames.size()> kSets = {{{kAvx512Bf16, kAvx512Precise},
+                                               {kAvx512Vnni, kAvx512Precise},
                                                {kAvx512, kAvx512Precise},
                                                {kAvx2, kAvx2Precise},
                                                {kReference, kReference}}};
@@ -35,6 +36,9 @@ std::span<const std::string_view> kernel_names() noexcept {
 }
 
 bool machine_has(std::string_view name) noexcept {
+  if (name == "avx512-bf16") {
+    return machine_has("avx512-vnni") && __builtin_cpu_supports("avx512bf16");
+  }
   if (name == "avx512-vnni") return machine_has("avx512") && __builtin_cpu_supports("avx512vnni");
   if (name == "avx512") {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&

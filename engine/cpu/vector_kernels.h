@@ -577,6 +577,26 @@ VECTOR_FUNCTION void attend(const AttendTask& task) noexcept {
 }
 
 // ------------------------------------------------------------------------------------ indexer
+VECTOR_FUNCTION std::int64_t index_scratch(int heads, int width) noexcept {
+  return kRowBlock * (padded(width) + std::int64_t{heads});
+}
+
+// scores[j] of one query over `count` unpacked keys.
+template <bool precise>
+VECTOR_FUNCTION void score_keys(const IndexTask& task, int query, const Unpacked& keys, int count,
+                                float* dots, float* scores) noexcept {
+  const float* weights = task.weights + query * task.weights_stride;
+  score_rows<precise>(keys, count, task.q + query * task.q_stride, task.heads, dots);
+  for (int j = 0; j < count; j += kLanes) {
+    Sum<precise> sum{};
+    for (int h = 0; h < task.heads; ++h) {
+      const Floats dot = larger(zero(), load(dots + h * kRowBlock + j));
+      sum = multiply_add(broadcast(weights[h]), dot, sum);
+    }
+    store_first(scores + j, rounded(sum), count - j);
+  }
+}
+
 template <bool precise>
 VECTOR_FUNCTION void index_scores(const IndexTask& task) noexcept {
   const int width = task.keys->format.width;
@@ -588,14 +608,9 @@ VECTOR_FUNCTION void index_scores(const IndexTask& task) noexcept {
     for (int j = 0; j < count; ++j) {
       load_row(task.keys->format, task.keys->row(task.first + first + j), keys + j * stride);
     }
-    score_rows<precise>({keys, stride, width}, count, task.q, task.heads, dots);
-    for (int j = 0; j < count; j += kLanes) {
-      Sum<precise> sum{};
-      for (int h = 0; h < task.heads; ++h) {
-        const Floats dot = larger(zero(), load(dots + h * kRowBlock + j));
-        sum = multiply_add(broadcast(task.weights[h]), dot, sum);
-      }
-      store_first(task.scores + first + j, rounded(sum), count - j);
+    for (int i = 0; i < task.queries; ++i) {
+      score_keys<precise>(task, i, {keys, stride, width}, count, dots,
+                          task.scores + i * task.scores_stride + first);
     }
   }
 }
@@ -615,5 +630,6 @@ constexpr Kernels kernels_named(std::string_view name) noexcept {
           .attend = attend<precise>,
           .attend_scratch = attend_scratch,
           .index_scores = index_scores<precise>,
+          .index_scratch = index_scratch,
           .load = load_row};
 }

@@ -15,17 +15,10 @@
 
 #include "engine/cpu/cpu_backend.h"
 #include "engine/weights/formats.h"
+#include "tests/engine/cpu/numbers.h"
 
 namespace fathom::engine::cpu {
 namespace {
-
-std::vector<float> random_values(std::int64_t count, unsigned seed, float spread = 1) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal(0, spread);
-  std::vector<float> values(static_cast<std::size_t>(count));
-  std::ranges::generate(values, [&] { return normal(random); });
-  return values;
-}
 
 // A matrix of random bytes that are valid in its format, with moderate scales.
 struct StoredMatrix {
@@ -69,12 +62,6 @@ struct StoredMatrix {
   std::vector<std::byte> bytes, scales;
   Tensor tensor;
 };
-
-// A sum of n products rounds n times, each time by at most half a step of the largest partial sum:
-// Σ|terms| · n · 2⁻²⁴ bounds it; a quarter of n is what random signs make likely, and then some.
-float tolerance(double magnitude, std::int64_t terms) {
-  return static_cast<float>(magnitude * (4 + static_cast<double>(terms) / 4) * 0x1.0p-24);
-}
 
 class KernelsTest : public testing::TestWithParam<const Kernels*> {
  protected:
@@ -249,71 +236,6 @@ TEST_P(KernelsTest, LoadsRowsAsStored) {
   }
 }
 
-void expect_same_attention(const Kernels& kernels, int heads, int width, int count) {
-  const RowFormat format{.form = RowForm::f32, .width = width, .rope = 0, .bytes = 4 * width};
-  const std::vector<float> q = random_values(heads * width, 6, 2);
-  const std::vector<float> rows = random_values(count * width, 8);
-  const std::vector<float> sinks = random_values(heads, 9);
-  std::vector<const std::byte*> addresses;
-  for (int j = 0; j < count; ++j) {
-    addresses.push_back(reinterpret_cast<const std::byte*>(rows.data() + j * width));
-  }
-  std::vector<float> out(q.size()), expected(q.size());
-  const auto run = [&](const Kernels& set, std::vector<float>& result) {
-    std::vector<float> scratch(static_cast<std::size_t>(set.attend_scratch(heads, width, count)));
-    set.attend({.q = q.data(),
-                .heads = heads,
-                .rows = addresses.data(),
-                .count = count,
-                .format = &format,
-                .sinks = sinks.data(),
-                .scale = 0.25F,
-                .out = result.data(),
-                .scratch = scratch.data()});
-  };
-  run(kernels, out);
-  run(kReference, expected);
-  // Scores of size 10 carry an error of width · 2⁻²⁴ · 10 into the exponent; values are about 1.
-  const float allowed = tolerance(10, width) + tolerance(4, count);
-  for (std::size_t i = 0; i < out.size(); ++i) ASSERT_NEAR(out[i], expected[i], allowed) << count;
-}
-
-TEST_P(KernelsTest, AttendsOverAnyNumberOfRows) {
-  for (const int count : {1, 3, 31, 32, 33, 65, 100}) {
-    expect_same_attention(kernels(), 3, 96, count);
-    expect_same_attention(kernels(), 8, 64, count);
-  }
-  for (const int heads : {1, 2, 4, 5, 12, 13}) expect_same_attention(kernels(), heads, 40, 37);
-}
-
-TEST_P(KernelsTest, ScoresIndexerKeys) {
-  constexpr int kWidth = 64, kHeads = 5, kKeys = 70;
-  const RowFormat format{.form = RowForm::f32, .width = kWidth, .rope = 0, .bytes = 4 * kWidth};
-  std::vector<float> keys = random_values(kKeys * kWidth, 10);
-  std::byte* page = reinterpret_cast<std::byte*>(keys.data());
-  const RowTable table{.pages = &page, .offset = 0, .rows_per_page = kKeys, .format = format};
-  const std::vector<float> q = random_values(kHeads * kWidth, 11);
-  const std::vector<float> weights = random_values(kHeads, 12);
-  std::vector<float> scratch(kRowBlock * (kWidth + kHeads));
-  for (const int count : {1, 15, 16, 31, 32, 33, 63}) {
-    std::vector<float> scores(static_cast<std::size_t>(count)), expected(scores.size());
-    IndexTask task{.q = q.data(),
-                   .weights = weights.data(),
-                   .heads = kHeads,
-                   .keys = &table,
-                   .first = 7,
-                   .count = count,
-                   .scores = scores.data(),
-                   .scratch = scratch.data()};
-    kernels().index_scores(task);
-    task.scores = expected.data();
-    kReference.index_scores(task);
-    for (std::size_t i = 0; i < scores.size(); ++i) {
-      ASSERT_NEAR(scores[i], expected[i], tolerance(kHeads * 3 * std::sqrt(kWidth), kWidth));
-    }
-  }
-}
-
 TEST_P(KernelsTest, AgreesOnElementwiseOperations) {
   for (const int width : {1, 7, 8, 16, 17, 130}) {
     const std::vector<float> x = random_values(width, 13, 3), y = random_values(width, 14);
@@ -393,8 +315,8 @@ TEST_P(KernelsTest, KeepsNaN) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Sets, KernelsTest,
-                         testing::Values(&kAvx2, &kAvx512, &kAvx512Vnni, &kAvx2Precise,
-                                         &kAvx512Precise),
+                         testing::Values(&kAvx2, &kAvx512, &kAvx512Vnni, &kAvx512Bf16,
+                                         &kAvx2Precise, &kAvx512Precise),
                          [](const auto& param) {
                            const bool precise =
                                param.param == &kAvx2Precise || param.param == &kAvx512Precise;

@@ -1,0 +1,328 @@
+// Indexer scores in AVX-512 VNNI: FP4 keys and queries as whole numbers of a unit.
+//
+// An FP4 value is a multiple of half its group's scale, a power of two, and the groups of a key
+// have nearly the same scale: Hadamard's rotation spreads every key evenly over its entries. So a
+// key becomes whole numbers of one unit, at most 12 · 4 if the scales differ by a factor of at most
+// 4, and so does every head of a query. Their product is then exact, as it is in f32, where every
+// partial sum is a multiple of the units' product and fits a mantissa; and powers of two commute
+// with rounding:
+//
+//   score = (Σ_head (weight · unit of the head) · max(0, Σ q · k)) · unit of the key
+//
+// has the bits of the plain order. Keys and queries whose scales differ by more are left to the
+// kernel of f32. Which way is taken depends on the key and the query alone.
+//
+// Lanes are keys: a tile of 64 keys is transposed once, four entries a lane, and meets four entries
+// of a head in one instruction. Instructions multiply unsigned by signed bytes, so keys are stored
+// with 48 added, and 48 · Σ q is taken off where a sum starts.
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstring>
+
+#include <immintrin.h>
+
+#include "engine/cpu/attention_kernels.h"
+#include "engine/weights/formats.h"
+
+// g++ 12 takes the deliberately undefined operand inside its own intrinsics for a mistake.
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+
+#define VECTOR_TARGET [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]]
+#define VECTOR_FUNCTION VECTOR_TARGET inline
+
+namespace fathom::engine::cpu {
+namespace {
+
+constexpr int kWidth = 128;  // V4's; others go to the kernel of f32
+constexpr int kLanes = 16;
+constexpr int kVectors = 4;                   // × kLanes keys in a tile
+constexpr int kTileKeys = kVectors * kLanes;  // 8 KiB as bytes, a quarter of an L1 cache
+constexpr int kTileHeads = 6;                 // × kVectors accumulators
+constexpr int kSteps = kWidth / 4;            // of four entries
+constexpr int kOctavesMax = 2;                // between the largest and the smallest scale
+constexpr int kWholeMax = 12 << kOctavesMax;  // 12 halves are the largest FP4 value
+constexpr int kBias = kWholeMax;
+constexpr int kGroups = kWidth / kKeyGroup;
+
+// A query as whole numbers: even entries first, then odd ones, as keys unpack.
+struct WholeQuery {
+  bool fits = false;
+  std::int8_t* values = nullptr;   // [heads][kWidth]
+  std::int32_t* starts = nullptr;  // [heads] −kBias · Σ values
+  float* weights = nullptr;        // [heads] times the head's unit
+};
+
+struct alignas(64) Tile {
+  __m512i keys[kSteps][kVectors];
+  float units[kTileKeys];
+};
+
+std::int64_t query_floats(int heads) noexcept {
+  return std::int64_t{heads} * (kWidth / 4 + 2);
+}
+
+VECTOR_FUNCTION float power_of_two(int exponent) noexcept {
+  return std::bit_cast<float>(static_cast<std::uint32_t>(exponent + 127) << 23);
+}
+
+// Entries in the order of `values`; false if they are no whole numbers of a unit.
+VECTOR_FUNCTION bool make_whole(const float* q, std::int8_t* values, std::int32_t* sum,
+                                float* unit) noexcept {
+  __m512 most = _mm512_setzero_ps();
+  for (int i = 0; i < kWidth; i += kLanes) {
+    most = _mm512_max_ps(most, _mm512_abs_ps(_mm512_loadu_ps(q + i)));
+  }
+  const float largest = _mm512_reduce_max_ps(most);
+  // The largest entry becomes 24 to 48. Exponents near the ends of f32 have no such unit.
+  const int exponent = static_cast<int>(std::bit_cast<std::uint32_t>(largest) >> 23) - 127;
+  if (largest != 0 && (exponent < -60 || exponent > 60)) return false;
+  const bool upper_half = largest > 1.5F * power_of_two(exponent);
+  const int shift = largest == 0 ? 0 : exponent - (upper_half ? 4 : 5);
+  *unit = power_of_two(shift);
+  const __m512 per_unit = _mm512_set1_ps(power_of_two(-shift));
+  const __m512i evens =
+      _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  __mmask16 whole = 0xFFFF;
+  __m512i total = _mm512_setzero_si512();
+  for (int i = 0; i < kWidth; i += 2 * kLanes) {
+    const __m512 a = _mm512_mul_ps(_mm512_loadu_ps(q + i), per_unit);
+    const __m512 b = _mm512_mul_ps(_mm512_loadu_ps(q + i + kLanes), per_unit);
+    const __m512i low = _mm512_cvtps_epi32(a);
+    const __m512i high = _mm512_cvtps_epi32(b);
+    whole = _mm512_mask_cmp_ps_mask(whole, _mm512_cvtepi32_ps(low), a, _CMP_EQ_OQ);
+    whole = _mm512_mask_cmp_ps_mask(whole, _mm512_cvtepi32_ps(high), b, _CMP_EQ_OQ);
+    total = _mm512_add_epi32(total, _mm512_add_epi32(low, high));
+    const __m512i even = _mm512_permutex2var_epi32(low, evens, high);
+    const __m512i odd =
+        _mm512_permutex2var_epi32(low, _mm512_add_epi32(evens, _mm512_set1_epi32(1)), high);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(values + i / 2), _mm512_cvtepi32_epi8(even));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(values + (kWidth + i) / 2),
+                     _mm512_cvtepi32_epi8(odd));
+  }
+  *sum = _mm512_reduce_add_epi32(total);
+  return whole == 0xFFFF;
+}
+
+VECTOR_FUNCTION WholeQuery whole_query(const IndexTask& task, int i, float* memory) noexcept {
+  WholeQuery query{.fits = true};
+  query.values = reinterpret_cast<std::int8_t*>(memory);
+  query.starts = reinterpret_cast<std::int32_t*>(memory + task.heads * kWidth / 4);
+  query.weights = memory + task.heads * (kWidth / 4 + 1);
+  for (int h = 0; h < task.heads && query.fits; ++h) {
+    std::int32_t sum = 0;
+    float unit = 0;
+    query.fits =
+        make_whole(task.q + i * task.q_stride + h * kWidth, query.values + h * kWidth, &sum, &unit);
+    query.starts[h] = -kBias * sum;
+    query.weights[h] = task.weights[i * task.weights_stride + h] * unit;
+  }
+  return query;
+}
+
+// ----------------------------------------------------------------------------------------- keys
+// Rows become columns, in dwords.
+VECTOR_FUNCTION void transpose(__m512i* rows) noexcept {
+  __m512i pairs[kLanes];
+#pragma GCC unroll 8
+  for (int i = 0; i < kLanes; i += 2) {
+    pairs[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
+    pairs[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
+  }
+  __m512i quads[kLanes];  // quads[4 · i + k]: dword k of every 128 bits, of rows 4i to 4i + 3
+#pragma GCC unroll 4
+  for (int i = 0; i < kLanes; i += 4) {
+    quads[i] = _mm512_unpacklo_epi64(pairs[i], pairs[i + 2]);
+    quads[i + 1] = _mm512_unpackhi_epi64(pairs[i], pairs[i + 2]);
+    quads[i + 2] = _mm512_unpacklo_epi64(pairs[i + 1], pairs[i + 3]);
+    quads[i + 3] = _mm512_unpackhi_epi64(pairs[i + 1], pairs[i + 3]);
+  }
+#pragma GCC unroll 4
+  for (int k = 0; k < 4; ++k) {
+    const __m512i a = _mm512_shuffle_i32x4(quads[k], quads[4 + k], 0x44);
+    const __m512i b = _mm512_shuffle_i32x4(quads[k], quads[4 + k], 0xEE);
+    const __m512i c = _mm512_shuffle_i32x4(quads[8 + k], quads[12 + k], 0x44);
+    const __m512i d = _mm512_shuffle_i32x4(quads[8 + k], quads[12 + k], 0xEE);
+    rows[k] = _mm512_shuffle_i32x4(a, c, 0x88);
+    rows[4 + k] = _mm512_shuffle_i32x4(a, c, 0xDD);
+    rows[8 + k] = _mm512_shuffle_i32x4(b, d, 0x88);
+    rows[12 + k] = _mm512_shuffle_i32x4(b, d, 0xDD);
+  }
+}
+
+// The 16 values of FP4 in halves, times 4, 2 and 1, with the bias: 16 bytes each.
+alignas(64) constexpr auto kTables = [] {
+  std::array<std::uint8_t, 64> tables{};
+  constexpr int kHalves[8] = {0, 1, 2, 3, 4, 6, 8, 12};
+  for (int octaves = 0; octaves <= kOctavesMax; ++octaves) {
+    for (int code = 0; code < 16; ++code) {
+      const int value = kHalves[code % 8] << (kOctavesMax - octaves);
+      tables[static_cast<std::size_t>(octaves * 16 + code)] =
+          static_cast<std::uint8_t>(kBias + (code < 8 ? value : -value));
+    }
+  }
+  return tables;
+}();
+
+// A key's 64 even and 64 odd entries as whole numbers, with the bias. Returns its unit, 0 if its
+// groups' scales differ by too much.
+VECTOR_FUNCTION float unpack_key(const std::byte* stored, __m512i* even, __m512i* odd) noexcept {
+  int codes[kGroups];
+  int largest = 0;
+  int smallest = 255;
+#pragma GCC unroll 4
+  for (int g = 0; g < kGroups; ++g) {
+    codes[g] = std::to_integer<int>(stored[kWidth / 2 + g]);
+    largest = std::max(largest, codes[g]);
+    smallest = std::min(smallest, codes[g]);
+  }
+  if (largest - smallest > kOctavesMax || largest < 67 || largest > 187) return 0;
+  std::uint32_t scales = 0;
+  std::memcpy(&scales, stored + kWidth / 2, sizeof scales);
+  const __m128i octaves = _mm_sub_epi8(_mm_set1_epi8(static_cast<char>(largest)),
+                                       _mm_cvtsi32_si128(static_cast<int>(scales)));
+  // Each group lies in 128 bits, so each may have its own table of 16 bytes.
+  const __m512i of_group =
+      _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3),
+                               _mm512_cvtepu8_epi32(octaves));
+  const __m512i index =
+      _mm512_add_epi32(_mm512_slli_epi32(of_group, 2),
+                       _mm512_setr_epi32(0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3));
+  const __m512i table = _mm512_permutexvar_epi32(index, _mm512_load_si512(kTables.data()));
+  const __m512i pairs = _mm512_loadu_si512(stored);
+  const __m512i nibble = _mm512_set1_epi8(15);
+  *even = _mm512_shuffle_epi8(table, _mm512_and_si512(pairs, nibble));
+  *odd = _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(pairs, 4), nibble));
+  return power_of_two(largest - 127 - 1 - kOctavesMax);
+}
+
+// False if a key does not fit. Lanes behind `count` repeat the last key.
+VECTOR_FUNCTION bool unpack_tile(const RowTable& keys, std::int64_t first, int count,
+                                 Tile* tile) noexcept {
+  for (int v = 0; v < kVectors; ++v) {
+    __m512i even[kLanes];
+    __m512i odd[kLanes];
+    for (int i = 0; i < kLanes; ++i) {
+      const int j = v * kLanes + i;
+      const float unit = unpack_key(keys.row(first + std::min(j, count - 1)), even + i, odd + i);
+      if (unit == 0) return false;
+      tile->units[j] = unit;
+    }
+    transpose(even);
+    transpose(odd);
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i) {
+      tile->keys[i][v] = even[i];
+      tile->keys[kLanes + i][v] = odd[i];
+    }
+  }
+  return true;
+}
+
+// --------------------------------------------------------------------------------------- scores
+// sums[v] += Σ weights[h] · max(0, q[h] · keys) over `heads` heads from `head` on.
+template <int heads>
+VECTOR_FUNCTION void add_heads(const WholeQuery& query, int head, const Tile& tile,
+                               __m512* sums) noexcept {
+  const std::int8_t* values = query.values + head * kWidth;
+  __m512i dots[heads][kVectors];
+#pragma GCC unroll 6
+  for (int h = 0; h < heads; ++h) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) dots[h][v] = _mm512_set1_epi32(query.starts[head + h]);
+  }
+  for (int step = 0; step < kSteps; ++step) {
+#pragma GCC unroll 6
+    for (int h = 0; h < heads; ++h) {
+      std::int32_t four = 0;
+      std::memcpy(&four, values + h * kWidth + 4 * step, sizeof four);
+      const __m512i q = _mm512_set1_epi32(four);
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) {
+        dots[h][v] = _mm512_dpbusd_epi32(dots[h][v], tile.keys[step][v], q);
+      }
+    }
+  }
+#pragma GCC unroll 6
+  for (int h = 0; h < heads; ++h) {
+    const __m512 weight = _mm512_set1_ps(query.weights[head + h]);
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) {
+      const __m512i positive = _mm512_max_epi32(dots[h][v], _mm512_setzero_si512());
+      sums[v] = _mm512_fmadd_ps(weight, _mm512_cvtepi32_ps(positive), sums[v]);
+    }
+  }
+}
+
+VECTOR_FUNCTION void score_tile(const WholeQuery& query, int heads, const Tile& tile, int count,
+                                float* scores) noexcept {
+  __m512 sums[kVectors];
+  for (int v = 0; v < kVectors; ++v) sums[v] = _mm512_setzero_ps();
+  int h = 0;
+  for (; h + kTileHeads <= heads; h += kTileHeads) add_heads<kTileHeads>(query, h, tile, sums);
+  if (h + 4 <= heads) {
+    add_heads<4>(query, h, tile, sums);
+    h += 4;
+  }
+  for (; h < heads; ++h) add_heads<1>(query, h, tile, sums);
+  for (int v = 0; v < kVectors; ++v) {
+    const int left = count - v * kLanes;
+    const auto mask = static_cast<__mmask16>(left >= kLanes ? 0xFFFFU
+                                             : left <= 0    ? 0U
+                                                            : (1U << left) - 1);
+    const __m512 units = _mm512_load_ps(tile.units + v * kLanes);
+    _mm512_mask_storeu_ps(scores + v * kLanes, mask, _mm512_mul_ps(sums[v], units));
+  }
+}
+
+// One query over one tile in f32.
+void score_in_f32(const IndexTask& task, int query, int first, int count) noexcept {
+  IndexTask part = task;
+  part.q += query * task.q_stride;
+  part.weights += query * task.weights_stride;
+  part.queries = 1;
+  part.first += first;
+  part.count = count;
+  part.scores += query * task.scores_stride + first;
+  kAvx512.index_scores(part);
+}
+
+VECTOR_FUNCTION void index_scores(const IndexTask& task) noexcept {
+  WholeQuery queries[kIndexQueries];
+  float* memory = task.scratch + kAvx512.index_scratch(task.heads, kWidth);
+  for (int i = 0; i < task.queries; ++i) {
+    queries[i] = whole_query(task, i, memory + i * query_floats(task.heads));
+  }
+  Tile tile;
+  for (int first = 0; first < task.count; first += kTileKeys) {
+    const int count = std::min(kTileKeys, task.count - first);
+    const bool fits = unpack_tile(*task.keys, task.first + first, count, &tile);
+    for (int i = 0; i < task.queries; ++i) {
+      if (fits && queries[i].fits) {
+        score_tile(queries[i], task.heads, tile, count,
+                   task.scores + i * task.scores_stride + first);
+      } else {
+        score_in_f32(task, i, first, count);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+VECTOR_TARGET void index_scores_avx512_vnni(const IndexTask& task) noexcept {
+  const RowFormat& format = task.keys->format;
+  if (format.form == RowForm::packed_key && format.width == kWidth) {
+    index_scores(task);
+  } else {
+    kAvx512.index_scores(task);
+  }
+}
+
+std::int64_t index_scratch_avx512_vnni(int heads, int width) noexcept {
+  return kAvx512.index_scratch(heads, width) +
+         (width == kWidth ? kIndexQueries * query_floats(heads) : 0);
+}
+
+}  // namespace fathom::engine::cpu

@@ -1,0 +1,210 @@
+// Attention and indexer kernels of every set against the plain twin, over sizes around their tiles.
+#include "engine/cpu/attention_kernels.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "engine/weights/formats.h"
+#include "tests/engine/cpu/numbers.h"
+
+namespace fathom::engine::cpu {
+namespace {
+
+class AttentionKernelsTest : public testing::TestWithParam<const Kernels*> {
+ protected:
+  void SetUp() override {
+    if (!machine_has(GetParam()->name)) GTEST_SKIP() << "this machine lacks " << GetParam()->name;
+  }
+  const Kernels& kernels() const { return *GetParam(); }
+};
+
+RowFormat format_of(RowForm form, int width, int rope) {
+  const std::int64_t bytes = form == RowForm::f32          ? 4 * width
+                             : form == RowForm::packed_row ? packed_row_bytes(width, rope)
+                                                           : packed_key_bytes(width);
+  return {.form = form, .width = width, .rope = rope, .bytes = bytes};
+}
+
+// Random rows in their stored form, one after another.
+struct StoredRows {
+  StoredRows(const RowFormat& of, int count, unsigned seed) : format(of) {
+    const std::vector<float> values = random_values(std::int64_t{count} * of.width, seed);
+    bytes.resize(static_cast<std::size_t>(count * of.bytes));
+    for (int j = 0; j < count; ++j) {
+      store(of, values.data() + j * of.width, bytes.data() + j * of.bytes);
+      addresses.push_back(bytes.data() + j * of.bytes);
+    }
+    page = bytes.data();
+    table = {.pages = &page, .offset = 0, .rows_per_page = count, .format = of};
+  }
+  StoredRows(const StoredRows&) = delete;
+  StoredRows& operator=(const StoredRows&) = delete;
+
+  RowFormat format;
+  std::vector<std::byte> bytes;
+  std::vector<const std::byte*> addresses;
+  std::byte* page = nullptr;
+  RowTable table;
+};
+
+// Heads [first, first + heads) of `q` over the first `count` rows.
+std::vector<float> attend(const Kernels& set, const StoredRows& rows, int count,
+                          const std::vector<float>& q, int first, int heads) {
+  const int width = rows.format.width;
+  const std::vector<float> sinks = random_values(first + heads, 9);
+  std::vector<float> scratch(static_cast<std::size_t>(set.attend_scratch(heads, width, count)));
+  std::vector<float> out(static_cast<std::size_t>(heads * width));
+  set.attend({.q = q.data() + first * width,
+              .heads = heads,
+              .rows = rows.addresses.data(),
+              .count = count,
+              .format = &rows.format,
+              .sinks = sinks.data() + first,
+              .scale = static_cast<float>(1 / std::sqrt(width)),
+              .out = out.data(),
+              .scratch = scratch.data()});
+  return out;
+}
+
+void expect_same_attention(const Kernels& kernels, const RowFormat& format, int heads, int count) {
+  const std::vector<float> q = random_values(heads * format.width, 6, 2);
+  const StoredRows rows(format, count, 8);
+  const std::vector<float> found = attend(kernels, rows, count, q, 0, heads);
+  const std::vector<float> expected = attend(kReference, rows, count, q, 0, heads);
+  // In f32: scores of about 10 carry an error of width · 2⁻²⁴ · 10 into the exponent, values are
+  // about 1. Rounded to bf16, 2⁻⁹ on each query entry (of about 2, with random signs) and on each
+  // weight.
+  float allowed = tolerance(10, format.width) + tolerance(4, count);
+  if (kernels.attend == attend_bf16_avx512 && format.form == RowForm::packed_row) {
+    allowed = 4 * 2 * 0x1.0p-9F + 4 * 0x1.0p-9F;
+  }
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    ASSERT_NEAR(found[i], expected[i], allowed) << heads << " heads, " << count << " rows";
+  }
+}
+
+TEST_P(AttentionKernelsTest, AttendOverAnyNumberOfRows) {
+  for (const int count : {1, 3, 31, 32, 33, 65, 100}) {
+    expect_same_attention(kernels(), format_of(RowForm::f32, 96, 0), 3, count);
+    expect_same_attention(kernels(), format_of(RowForm::f32, 64, 0), 8, count);
+  }
+  for (const int count : {1, 2, 11, 12, 13, 95, 96, 97, 193}) {
+    expect_same_attention(kernels(), format_of(RowForm::packed_row, 96, 32), 4, count);
+    expect_same_attention(kernels(), format_of(RowForm::packed_row, 512, 64), 16, count);
+  }
+}
+
+TEST_P(AttentionKernelsTest, AttendWithAnyNumberOfHeads) {
+  for (const int heads : {1, 2, 4, 5, 12, 13}) {
+    expect_same_attention(kernels(), format_of(RowForm::f32, 40, 0), heads, 37);
+  }
+  for (const int heads : {1, 15, 16, 17, 32, 33, 63, 64, 65, 112}) {
+    expect_same_attention(kernels(), format_of(RowForm::packed_row, 160, 32), heads, 37);
+  }
+}
+
+// The promise of backend.h: how heads are split over threads does not show.
+TEST_P(AttentionKernelsTest, GiveAHeadTheSameBitsInEveryGroup) {
+  const StoredRows rows(format_of(RowForm::packed_row, 128, 64), 150, 8);
+  const std::vector<float> q = random_values(70 * 128, 6);
+  const std::vector<float> together = attend(kernels(), rows, 150, q, 0, 70);
+  for (const auto& [first, heads] : {std::pair{0, 35}, {35, 35}, {3, 1}, {64, 6}, {16, 17}}) {
+    const std::vector<float> some = attend(kernels(), rows, 150, q, first, heads);
+    EXPECT_TRUE(std::equal(some.begin(), some.end(), together.begin() + first * 128)) << first;
+  }
+}
+
+TEST_P(AttentionKernelsTest, KeepNaN) {
+  StoredRows rows(format_of(RowForm::packed_row, 128, 64), 5, 8);
+  rows.bytes[static_cast<std::size_t>(2 * rows.format.bytes + 7)] = std::byte{0x7F};
+  const std::vector<float> q = random_values(2 * 128, 6);
+  for (const float value : attend(kernels(), rows, 5, q, 0, 2)) EXPECT_TRUE(std::isnan(value));
+}
+
+// scores [queries, count] of keys [first, first + count)
+std::vector<float> index_scores(const Kernels& set, const RowTable& keys, int heads, int queries,
+                                const std::vector<float>& q, int first, int count) {
+  const int width = keys.format.width;
+  const std::vector<float> weights = random_values(queries * heads, 12);
+  std::vector<float> scratch(static_cast<std::size_t>(set.index_scratch(heads, width)));
+  std::vector<float> scores(static_cast<std::size_t>(queries * count));
+  set.index_scores({.q = q.data(),
+                    .q_stride = heads * width,
+                    .weights = weights.data(),
+                    .weights_stride = heads,
+                    .queries = queries,
+                    .heads = heads,
+                    .keys = &keys,
+                    .first = first,
+                    .count = count,
+                    .scores = scores.data(),
+                    .scores_stride = count,
+                    .scratch = scratch.data()});
+  return scores;
+}
+
+TEST_P(AttentionKernelsTest, ScoreKeys) {
+  for (const RowFormat& format :
+       {format_of(RowForm::f32, 64, 0), format_of(RowForm::packed_key, 128, 0)}) {
+    const StoredRows keys(format, 140, 10);
+    for (const int count : {1, 15, 16, 17, 63, 64, 65, 130}) {
+      for (const int heads : {1, 5, 6, 10, 13}) {
+        const std::vector<float> q = random_values(3 * heads * format.width, 11);
+        const std::vector<float> found = index_scores(kernels(), keys.table, heads, 3, q, 7, count);
+        const std::vector<float> expected =
+            index_scores(kReference, keys.table, heads, 3, q, 7, count);
+        for (std::size_t i = 0; i < found.size(); ++i) {
+          ASSERT_NEAR(found[i], expected[i],
+                      tolerance(heads * 3 * std::sqrt(format.width), format.width));
+        }
+      }
+    }
+  }
+}
+
+// Queries as the backend makes them: rounded to FP4.
+std::vector<float> rounded_queries(int count, unsigned seed) {
+  std::vector<float> q = random_values(count * 128, seed);
+  for (int i = 0; i < count; ++i) round_key({q.data() + i * 128, 128});
+  return q;
+}
+
+TEST(IndexScoresInIntegers, HaveTheBitsOfF32) {
+  if (!machine_has("avx512-vnni")) GTEST_SKIP() << "this machine lacks avx512-vnni";
+  constexpr int kHeads = 64;
+  StoredRows keys(format_of(RowForm::packed_key, 128, 0), 200, 10);
+  std::vector<float> q = rounded_queries(4 * kHeads, 11);
+  const auto expect_same = [&] {
+    EXPECT_EQ(index_scores(kAvx512Vnni, keys.table, kHeads, 4, q, 3, 190),
+              index_scores(kAvx512, keys.table, kHeads, 4, q, 3, 190));
+  };
+  expect_same();
+  std::fill_n(q.begin(), 128, 0.0F);                            // a head of zeros
+  std::fill_n(keys.bytes.begin() + 10 * 68, 68, std::byte{0});  // a key of zeros
+  expect_same();
+  keys.bytes[20 * 68 + 65] = std::byte{100};  // groups of a key far apart
+  for (int i = 0; i < 32; ++i) q[128 + static_cast<std::size_t>(i)] /= 1024;  // and of a head
+  expect_same();
+  q[300] = std::numeric_limits<float>::quiet_NaN();
+  const std::vector<float> scores = index_scores(kAvx512Vnni, keys.table, kHeads, 4, q, 3, 190);
+  EXPECT_FALSE(std::isnan(scores[190]));  // the second query has none
+}
+
+INSTANTIATE_TEST_SUITE_P(Sets, AttentionKernelsTest,
+                         testing::Values(&kAvx2, &kAvx512, &kAvx512Vnni, &kAvx512Bf16,
+                                         &kAvx2Precise, &kAvx512Precise),
+                         [](const auto& param) {
+                           const bool precise =
+                               param.param == &kAvx2Precise || param.param == &kAvx512Precise;
+                           std::string name(param.param->name);
+                           std::ranges::replace(name, '-', '_');
+                           return name + (precise ? "_precise" : "");
+                         });
+
+}  // namespace
+}  // namespace fathom::engine::cpu
