@@ -15,6 +15,7 @@
 #include "engine/cache/random_fill.h"
 #include "engine/cache/session_file.h"
 #include "engine/cache/snapshots.h"
+#include "engine/cache/timeline.h"
 #include "engine/error.h"
 #include "engine/model/engine_parts.h"
 #include "engine/model/forward.h"
@@ -52,12 +53,18 @@ void check_finite(std::span<const float> logits, int position) {
   }
 }
 
+// Kept for its memory, of which a fork needs none.
+struct Scratch : Snapshot {
+  Scratch() = default;
+  Scratch(const Scratch&) {}
+};
+
 }  // namespace
 
 // tokens.size() == cache.length() between calls.
 struct Session::State {
-  explicit State(std::shared_ptr<const Engine> loaded)
-      : engine(std::move(loaded)), cache(engine->parts().shape) {}
+  State(std::shared_ptr<const Engine> loaded, Timeline shared)
+      : engine(std::move(loaded)), cache(engine->parts().shape), timeline(std::move(shared)) {}
 
   // How a run of tokens is fed.
   struct Feed {
@@ -71,8 +78,11 @@ struct Session::State {
   int length() const noexcept { return cache.length(); }
   int feed(const Feed& feed);
   bool feed_chunk(const Feed& feed, int done, int rows, Clock::time_point& reported);
-  void take_snapshot();
+  void take_snapshot(bool share);
+  void adopt(const Prefix& prefix, std::span<const Token> prompt);
   void hand_out_logits(Pass& pass, const Feed& feed, bool last);
+  void reuse(std::span<const Token> prompt, int wanted, Prefill& prefill);
+  int reachable(int wanted) const noexcept;
   void go_back(int tokens);
   void check_ids(std::span<const Token> fed) const;
   Pass pass(const Engine::Parts& parts, KvCache& kv, std::span<const Token> fed) const;
@@ -80,9 +90,10 @@ struct Session::State {
   std::shared_ptr<const Engine> engine;
   KvCache cache;
   Snapshots snapshots;
+  Timeline timeline;
   std::vector<Token> tokens;
   std::vector<float> logits;
-  Snapshot before_chunk;  // to return to when a pass is ended; kept for its memory
+  Scratch before_chunk;  // to return to when a pass is ended
   bool records_streams = false;
   std::vector<float> streams;  // [tokens, hc_mult · hidden_size] if recorded from the first token
 };
@@ -119,7 +130,7 @@ int Session::State::feed(const Feed& feed) {
     while (done < total) {
       const std::lock_guard lock(parts.compute_mutex);
       const bool at_start = feed.keep_start && done == 0;
-      if (length() > 0 && (at_start || length() % kPageTokens == 0)) take_snapshot();
+      if (length() > 0 && (at_start || length() % kPageTokens == 0)) take_snapshot(at_start);
       const int to_boundary = kPageTokens - length() % kPageTokens;
       const int rows = std::min({total - done, to_boundary, parts.chunk_rows});
       if (!feed_chunk(feed, done, rows, reported)) break;
@@ -166,6 +177,7 @@ bool Session::State::feed_chunk(const Feed& feed, int done, int rows, Clock::tim
     streams.insert(streams.end(), parts.space.streams.begin(),
                    parts.space.streams.begin() + rows * width);
   }
+  timeline.follow(tokens, cache);
   hand_out_logits(chunk_pass, feed, done + rows == total);
 
   const double layer_seconds = seconds_since(start) / engine->config().num_hidden_layers;
@@ -196,11 +208,54 @@ void Session::State::hand_out_logits(Pass& chunk_pass, const Feed& feed, bool la
   }
 }
 
-void Session::State::take_snapshot() {
-  if (snapshots.has(length())) return;
-  auto snapshot = std::make_shared<Snapshot>();
-  cache.capture(*snapshot);
-  snapshots.add(std::move(snapshot));
+// Shares it with other sessions at multiples of kMomentEvery in any case.
+void Session::State::take_snapshot(bool share) {
+  auto moment = snapshots.latest(length());
+  const bool known = moment && moment->tokens == length();
+  if (known && !share) return;
+  if (!known) {
+    auto snapshot = std::make_shared<Snapshot>();
+    cache.capture(*snapshot);
+    snapshots.add(snapshot);
+    moment = std::move(snapshot);
+  }
+  if (share || length() % kMomentEvery == 0) timeline.add_moment(tokens, std::move(moment));
+}
+
+void Session::State::adopt(const Prefix& prefix, std::span<const Token> prompt) {
+  cache.adopt(prefix.pages, *prefix.moment);
+  const auto [ours, theirs] = std::ranges::mismatch(tokens, prompt);
+  snapshots.drop_after(static_cast<int>(ours - tokens.begin()));
+  timeline.cut(static_cast<int>(ours - tokens.begin()));
+  snapshots.add(prefix.moment);
+  tokens.assign(prompt.begin(), prompt.begin() + prefix.tokens);
+  logits.clear();
+  timeline.follow(tokens, cache);
+}
+
+// How many of the first `wanted` tokens this session can go back to by itself.
+int Session::State::reachable(int wanted) const noexcept {
+  if (wanted == length()) return wanted;
+  const auto moment = snapshots.latest(wanted);
+  return moment ? moment->tokens : 0;
+}
+
+// Takes from its own past, or from the shared cache, whichever knows more of the prompt.
+void Session::State::reuse(std::span<const Token> prompt, int wanted, Prefill& prefill) {
+  // The streams of tokens that others computed are not kept.
+  if (timeline && !records_streams && !prompt.empty()) {
+    PrefixCache::Parts::Found found = timeline.find(prompt, reachable(wanted));
+    if (found.known > prefill.known) {
+      prefill.known = found.known;
+      prefill.instead = std::move(found.instead);
+    }
+    if (found.prefix) {
+      adopt(*found.prefix, prompt);
+      prefill.reused_disk = found.prefix->disk_tokens;
+      return;
+    }
+  }
+  go_back(wanted);
 }
 
 // To the latest moment of at most `wanted` tokens that is still known.
@@ -214,13 +269,15 @@ void Session::State::go_back(int wanted) {
     cache.clear();
   }
   tokens.resize(size(length()));
+  timeline.cut(length());
   logits.clear();
   const std::int64_t width = std::int64_t{engine->config().hc_mult} * engine->config().hidden_size;
   if (std::ssize(streams) > length() * width) streams.resize(size(length() * width));
 }
 
-Session::Session(std::shared_ptr<const Engine> engine)
-    : state_(std::make_unique<State>(std::move(engine))) {}
+Session::Session(std::shared_ptr<const Engine> engine, std::shared_ptr<PrefixCache> cache,
+                 std::string_view name)
+    : state_(std::make_unique<State>(std::move(engine), Timeline(std::move(cache), name))) {}
 Session::Session(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Session::~Session() = default;
 Session::Session(Session&&) noexcept = default;
@@ -234,16 +291,28 @@ Prefill Session::sync(std::span<const Token> prompt, const PrefillProgress& prog
   const auto [ours, theirs] = std::ranges::mismatch(state.tokens, prompt);
   const auto common = static_cast<int>(ours - state.tokens.begin());
   const bool whole = theirs == prompt.end();  // nothing new
+  Prefill prefill;
+  prefill.known = common;
+  prefill.instead.assign(ours, ours + std::min<std::ptrdiff_t>(state.tokens.end() - ours, 16));
   if (!(whole && ours == state.tokens.end() && !state.logits.empty())) {
     // The last token is computed again if its logits are gone.
-    state.go_back(whole ? std::max(0, common - 1) : common);
+    const int wanted = whole ? std::max(0, common - 1) : common;
+    state.reuse(prompt, wanted, prefill);
   }
-  const int reused = state.length();
-  const int prefilled = state.feed({.tokens = prompt.subspan(size(reused)),
-                                    .progress = &progress,
-                                    .stop = stop,
-                                    .keep_start = true});
-  return {.reused = reused, .prefilled = prefilled, .seconds = seconds_since(start)};
+  prefill.reused = state.length();
+  prefill.prefilled = state.feed({.tokens = prompt.subspan(size(prefill.reused)),
+                                  .progress = &progress,
+                                  .stop = stop,
+                                  .keep_start = true});
+  prefill.seconds = seconds_since(start);
+  return prefill;
+}
+
+void Session::remember() {
+  State& state = *state_;
+  if (!state.timeline || state.length() == 0) return;
+  state.timeline.follow(state.tokens, state.cache);
+  state.take_snapshot(/*share=*/true);
 }
 
 std::span<const float> Session::append(Token token) {
@@ -281,7 +350,7 @@ void Session::save(const std::filesystem::path& file) const {
 }
 
 Session Session::restore(std::shared_ptr<const Engine> engine, const std::filesystem::path& file) {
-  auto state = std::make_unique<State>(std::move(engine));
+  auto state = std::make_unique<State>(std::move(engine), Timeline());
   SessionContents contents = read_session(file, state->engine->fingerprint(),
                                           state->engine->config().vocab_size, state->cache);
   state->tokens = std::move(contents.tokens);

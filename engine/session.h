@@ -7,16 +7,25 @@
 #include <memory>
 #include <span>
 #include <stop_token>
+#include <string_view>
+#include <vector>
 
 #include "engine/engine.h"
+#include "engine/prefix_cache.h"
 
 namespace fathom::engine {
 
 // What a prefill did. `reused + prefilled` is less than the prompt when it was stopped.
 struct Prefill {
-  int reused = 0;     // tokens whose state was there: after going back, the latest kept moment
-  int prefilled = 0;  // tokens computed
+  int reused = 0;       // tokens whose state was there: after going back, the latest kept moment
+  int prefilled = 0;    // tokens computed
+  int reused_disk = 0;  // of the reused, whose rows were read from disk now
   double seconds = 0;
+
+  // Where the prompt leaves everything that this session, or its cache, has seen: its first `known`
+  // tokens were, `instead` is what came next then, some tokens of it. Empty: nothing came.
+  int known = 0;
+  std::vector<Token> instead;
 };
 
 // Called at least every 0.5 s of a prefill with tokens computed so far and tokens to compute. Must
@@ -27,7 +36,11 @@ using PrefillProgress = std::function<void(int done, int total)>;
 // or restoring (within one kernel set). Used by one thread at a time.
 class Session {
  public:
-  explicit Session(std::shared_ptr<const Engine> engine);
+  // `cache`: where it finds what others computed, and leaves what it computes; may be null. `name`:
+  // equal for sessions that go on with one another, also in another run; their newest end stays on
+  // disk. Empty: this session is gone with the object.
+  explicit Session(std::shared_ptr<const Engine> engine,
+                   std::shared_ptr<PrefixCache> cache = nullptr, std::string_view name = {});
   ~Session();
   Session(Session&&) noexcept;
   Session& operator=(Session&&) noexcept;
@@ -49,6 +62,9 @@ class Session {
   // Forgets all tokens from position `tokens` on. Going back d tokens computes at most about
   // d + 128 again, from the latest moment that is kept.
   void truncate(int tokens);
+
+  // Leaves the present moment in the cache: here the timeline can be taken up again for nothing.
+  void remember();
 
   std::span<const Token> tokens() const noexcept;
   std::span<const float> logits() const noexcept;  // of the last token; empty when there is none

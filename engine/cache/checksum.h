@@ -43,4 +43,25 @@ class Checksum {
   std::uint64_t state_ = 0x6A09E667F3BCC908U;
 };
 
+// The same promise for large pieces, several times faster: four sums side by side, then one of
+// them.
+inline std::uint64_t sum_of(std::span<const std::byte> bytes) noexcept {
+  constexpr std::size_t kLanes = 4;
+  std::uint64_t lanes[kLanes] = {1, 2, 3, 4};
+  const std::size_t whole = bytes.size() / (kLanes * sizeof(std::uint64_t));
+  const std::byte* at = bytes.data();
+  for (std::size_t i = 0; i < whole; ++i) {
+    for (std::uint64_t& lane : lanes) {
+      std::uint64_t word = 0;
+      std::memcpy(&word, at, sizeof word);
+      at += sizeof word;
+      lane = std::rotl(lane ^ word, 27) * 0x9E3779B97F4A7C15U + 0x2545F4914F6CDD1DU;
+    }
+  }
+  Checksum sum;
+  sum.add(std::as_bytes(std::span(lanes)));
+  sum.add(bytes.subspan(whole * kLanes * sizeof(std::uint64_t)));
+  return sum.value();
+}
+
 }  // namespace fathom::engine

@@ -1,0 +1,330 @@
+// Finds prefixes, takes what sessions compute, and writes it behind their backs.
+#include "engine/cache/shared_prefixes.h"
+
+#include <algorithm>
+#include <exception>
+#include <set>
+#include <utility>
+
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <fmt/format.h>
+
+#include "engine/error.h"
+
+namespace fathom::engine {
+namespace {
+
+// References to pages that sessions hold anyway: as long as the disk keeps up, this is no memory.
+constexpr std::int64_t kQueueBytesMax = std::int64_t{1} << 30;
+
+// Bytes written between two looks at how much the folder takes.
+constexpr std::int64_t kMeasureEvery = std::int64_t{16} << 20;
+
+SegmentKind kind_for(BlockKey root, std::string_view fingerprint, const CacheShape& shape) {
+  return {.root = root, .page_bytes = shape.page_bytes, .fingerprint = std::string(fingerprint)};
+}
+
+std::int64_t state_bytes(const Moment& moment) {
+  return moment.state ? std::ssize(moment.state->bytes) : 0;
+}
+
+}  // namespace
+
+PrefixCache::Parts::Parts(std::string_view fingerprint, const CacheShape& shape,
+                          PrefixCacheOptions options)
+    : root_(root_key(fingerprint)),
+      page_bytes_(shape.page_bytes),
+      options_(std::move(options)),
+      tree_(root_, shape.page_bytes),
+      next_shrink_(options_.memory_bytes) {
+  if (options_.folder.empty()) return;
+  store_.emplace(options_.folder / "v1", kind_for(root_, fingerprint, shape));
+  try {
+    store_->prepare();
+    writes_ = true;
+  } catch (const std::exception& failed) {
+    give_up_writing(failed.what());  // what lies there may still be read
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    see_news();
+  }
+  if (writes_) writer_ = std::jthread([this](const std::stop_token& stop) { write_tasks(stop); });
+}
+
+PrefixCache::Parts::~Parts() {
+  flush();
+  if (!writer_.joinable()) return;
+  writer_.request_stop();
+  writer_.join();
+}
+
+void PrefixCache::Parts::see_news() {
+  if (!store_) return;
+  const BlockStore::News news = store_->look();
+  for (const BlockStore::StoredBlock& found : news.blocks) {
+    tree_.add(found.head.key, {.parent = found.head.parent,
+                               .number = static_cast<int>(found.head.number),
+                               .ids = found.head.ids,
+                               .page = nullptr,
+                               .place = found.place});
+  }
+  for (const BlockStore::StoredMoment& found : news.moments) {
+    tree_.add(found.after, found.moment);
+    if (found.moment.origin.named && found.moment.tokens % kMomentEvery != 0) {
+      ends_[found.moment.origin.owner].push_back({.after = found.after, .moment = found.moment});
+    }
+  }
+}
+
+PrefixCache::Parts::Found PrefixCache::Parts::longest_prefix(std::span<const Token> prompt,
+                                                             int longer_than) {
+  std::unique_lock lock(mutex_);
+  see_news();
+  const auto limit = static_cast<int>(prompt.size()) - 1;
+  const PrefixTree::Path path = tree_.walk(prompt, longer_than, limit);
+  Found found{.prefix = std::nullopt, .known = path.known, .instead = path.instead};
+  for (const PrefixTree::Stop& stop : path.stops) {
+    Prefix prefix{.tokens = stop.moment.tokens, .moment = stop.moment.state};
+    lock.unlock();
+    const bool loaded = load(path, stop, prefix);
+    lock.lock();
+    if (!loaded) continue;
+    for (std::size_t i = 0; i < prefix.pages.size(); ++i) {
+      const BlockKey key = path.steps[i].key;
+      if (const Block* block = tree_.block(key)) {
+        Block with_page = *block;
+        with_page.page = prefix.pages[i];
+        tree_.add(key, with_page);
+      }
+    }
+    Moment moment = stop.moment;
+    moment.state = prefix.moment;
+    tree_.add(stop.after, std::move(moment));
+    tree_.touch(path, stop);
+    shrink_if_needed();
+    found.prefix = std::move(prefix);
+    break;
+  }
+  return found;
+}
+
+// Reads what is not in memory. Whatever is damaged is forgotten, and computed again later.
+bool PrefixCache::Parts::load(const PrefixTree::Path& path, const PrefixTree::Stop& stop,
+                              Prefix& prefix) {
+  std::set<int> segments;
+  const auto drop = [this](auto&& forget) {
+    const std::lock_guard lock(mutex_);
+    forget(tree_);
+    ++dropped_;
+  };
+  if (!prefix.moment) {
+    prefix.moment = read_moment(stop.moment.file);
+    if (!prefix.moment || prefix.moment->tokens != stop.moment.tokens) {
+      drop([&](PrefixTree& tree) { tree.lose_moment(stop.after, stop.moment.file); });
+      return false;
+    }
+  }
+  const auto blocks = static_cast<std::size_t>(stop.moment.tokens / kPageTokens);
+  prefix.pages.reserve(blocks);
+  for (std::size_t i = 0; i < blocks; ++i) {
+    const PrefixTree::Step& step = path.steps[i];
+    Page page = step.page;
+    if (!page) {
+      const auto bytes = static_cast<std::size_t>(page_bytes_);
+      auto read = std::make_shared_for_overwrite<std::byte[]>(bytes);
+      if (!store_->read(step.place, step.key, {read.get(), bytes})) {
+        drop([&](PrefixTree& tree) { tree.lose_page(step.key); });
+        return false;
+      }
+      segments.insert(step.place.segment);
+      page = std::move(read);
+      prefix.disk_tokens += kPageTokens;
+    }
+    prefix.pages.push_back(std::move(page));
+  }
+  if (store_) store_->touch(segments, stop.moment.file);
+  return true;
+}
+
+bool PrefixCache::Parts::add_block(BlockKey key, const Block& block) {
+  const std::lock_guard lock(mutex_);
+  if (!tree_.add(key, block)) return false;
+  queue_block(key, *tree_.block(key));
+  shrink_if_needed();
+  return true;
+}
+
+void PrefixCache::Parts::add_moment(BlockKey after, Moment moment) {
+  const std::lock_guard lock(mutex_);
+  // What the queue had no room for, or was lost, comes before the moment that needs it.
+  std::vector<BlockKey> missing;
+  for (BlockKey key = after; const Block* block = tree_.block(key); key = block->parent) {
+    if (writes_ && block->place.segment < 0 && block->page) missing.push_back(key);
+  }
+  for (const BlockKey key : missing) queue_block(key, *tree_.block(key));
+  tree_.add(after, moment);
+  queue_moment(after, moment);
+  shrink_if_needed();
+}
+
+void PrefixCache::Parts::queue_block(BlockKey key, const Block& block) {
+  if (!writes_ || block.place.segment >= 0 || !block.page) return;
+  if (queued_bytes_ + page_bytes_ > kQueueBytesMax) return;
+  queued_bytes_ += page_bytes_;
+  queue_.push_back(BlockTask{.key = key, .block = block});
+  changed_.notify_all();
+}
+
+// On disk a timeline needs its newest end alone; one that still waits is replaced.
+void PrefixCache::Parts::queue_moment(BlockKey after, const Moment& moment) {
+  const bool end = moment.tokens % kMomentEvery != 0;
+  if (!writes_ || (end && !moment.origin.named)) return;
+  if (end) {
+    const auto waits = std::ranges::find_if(queue_, [&](const Task& task) {
+      const auto* other = std::get_if<MomentTask>(&task);
+      return other != nullptr && other->moment.tokens % kMomentEvery != 0 &&
+             other->moment.origin.owner == moment.origin.owner;
+    });
+    if (waits != queue_.end()) {
+      queued_bytes_ -= state_bytes(std::get<MomentTask>(*waits).moment);
+      queue_.erase(waits);
+    }
+  }
+  queued_bytes_ += state_bytes(moment);
+  queue_.push_back(MomentTask{.after = after, .moment = moment});
+  changed_.notify_all();
+}
+
+void PrefixCache::Parts::shrink_if_needed() {
+  if (tree_.bytes() <= next_shrink_) return;
+  if (tree_.idle_bytes() > options_.memory_bytes) {
+    tree_.shrink(options_.memory_bytes - options_.memory_bytes / 8);
+  }
+  // Looking costs a walk over all blocks, so the next one waits for some growth.
+  next_shrink_ = std::max(options_.memory_bytes, tree_.bytes() + options_.memory_bytes / 16);
+}
+
+void PrefixCache::Parts::write_tasks(const std::stop_token& stop) {
+  // The engine's threads come first.
+  constexpr int kNice = 10;
+  ::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), kNice);
+  std::unique_lock lock(mutex_);
+  while (changed_.wait(lock, stop, [this] { return !queue_.empty(); })) {
+    const Task task = std::move(queue_.front());
+    queue_.pop_front();
+    writing_ = true;
+    lock.unlock();
+    try {
+      std::visit([this](const auto& one) { write(one); }, task);
+    } catch (const std::exception& failed) {
+      give_up_writing(failed.what());
+    }
+    lock.lock();
+    writing_ = false;
+    if (const auto* block = std::get_if<BlockTask>(&task)) {
+      queued_bytes_ -= block != nullptr ? page_bytes_ : 0;
+    } else {
+      queued_bytes_ -= state_bytes(std::get<MomentTask>(task).moment);
+    }
+    if (queue_.empty()) changed_.notify_all();
+  }
+}
+
+void PrefixCache::Parts::write(const BlockTask& task) {
+  {
+    const std::lock_guard lock(mutex_);
+    const Block* block = tree_.block(task.key);
+    if (block != nullptr && block->place.segment >= 0) return;  // offered twice
+  }
+  const RecordHead head{.number = static_cast<std::uint32_t>(task.block.number),
+                        .key = task.key,
+                        .parent = task.block.parent,
+                        .ids = task.block.ids};
+  Block stored = task.block;
+  stored.page = nullptr;
+  stored.place =
+      store_->append(head, {task.block.page.get(), static_cast<std::size_t>(page_bytes_)});
+  {
+    const std::lock_guard lock(mutex_);
+    tree_.add(task.key, stored);
+  }
+  written_bytes_ += page_bytes_;
+  if (written_bytes_ < kMeasureEvery) return;
+  written_bytes_ = 0;
+  store_->shrink(options_.disk_bytes);
+}
+
+void PrefixCache::Parts::write(const MomentTask& task) {
+  Moment stored = task.moment;
+  stored.file = store_->append(task.after, task.moment);
+  stored.state = nullptr;
+  const std::lock_guard lock(mutex_);
+  tree_.add(task.after, stored);
+  replace_older(task);
+  if (stored.tokens % kMomentEvery == 0) return;
+  ends_[stored.origin.owner] = {{.after = task.after, .moment = stored}};
+}
+
+// With mutex_ held. A newer end replaces a timeline's older ones, and a multiple of 4,096 the one
+// before it unless that is one of 8,192.
+void PrefixCache::Parts::replace_older(const MomentTask& task) {
+  const auto remove = [this](BlockKey after, const std::filesystem::path& file) {
+    store_->remove(file);
+    tree_.lose_moment(after, file);
+  };
+  if (task.moment.tokens % kMomentEvery != 0) {
+    for (const PrefixTree::Stop& end : ends_[task.moment.origin.owner]) {
+      const bool same = end.after == task.after && end.moment.open == task.moment.open;
+      if (!same) remove(end.after, end.moment.file);
+    }
+    return;
+  }
+  const int before = task.moment.tokens - kMomentEvery;
+  if (before == 0 || before % (2 * kMomentEvery) == 0) return;
+  BlockKey key = task.after;
+  for (int i = 0; i < kMomentEvery / kPageTokens; ++i) {
+    const Block* block = tree_.block(key);
+    if (block == nullptr) return;
+    key = block->parent;
+  }
+  for (const Moment& moment : tree_.moments(key)) {
+    if (moment.tokens == before && !moment.file.empty()) remove(key, moment.file);
+  }
+}
+
+void PrefixCache::Parts::give_up_writing(const std::string& why) noexcept {
+  bool tell = false;
+  {
+    const std::lock_guard lock(mutex_);
+    writes_ = false;
+    queue_.clear();
+    queued_bytes_ = 0;
+    tell = !std::exchange(told_, true);
+    changed_.notify_all();
+  }
+  if (!tell || !options_.on_trouble) return;
+  options_.on_trouble(fmt::format("the cache is not kept on disk: {}", why));
+}
+
+CacheUse PrefixCache::Parts::use() const {
+  const std::lock_guard lock(mutex_);
+  const PrefixTree::Counts counts = tree_.counts();
+  return {.memory_blocks = counts.blocks,
+          .memory_moments = counts.moments,
+          .memory_bytes = tree_.bytes(),
+          .disk_blocks = counts.stored_blocks,
+          .disk_moments = counts.stored_moments,
+          .disk_bytes = store_ ? store_->bytes() : 0,
+          .dropped = dropped_};
+}
+
+void PrefixCache::Parts::flush() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return queue_.empty() && !writing_; });
+}
+
+}  // namespace fathom::engine

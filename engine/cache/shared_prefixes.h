@@ -1,0 +1,99 @@
+// PrefixCache::Parts: the tree, the store and the writer behind it. Safe to use from several
+// threads.
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <thread>
+#include <variant>
+#include <vector>
+
+#include "engine/cache/block_store.h"
+#include "engine/cache/prefix_tree.h"
+#include "engine/prefix_cache.h"
+
+namespace fathom::engine {
+
+// A beginning of a prompt whose state is there.
+struct Prefix {
+  int tokens = 0;
+  int disk_tokens = 0;           // of them, whose rows were read from disk now
+  std::vector<Page> pages = {};  // the full ones
+  std::shared_ptr<const Snapshot> moment = {};
+};
+
+class PrefixCache::Parts {
+ public:
+  Parts(std::string_view fingerprint, const CacheShape& shape, PrefixCacheOptions options);
+  ~Parts();
+
+  BlockKey root() const noexcept { return root_; }
+
+  // The longest beginning of more than `longer_than` tokens and less than all of the prompt, so
+  // that a token is left whose logits can be computed.
+  struct Found {
+    std::optional<Prefix> prefix;
+    int known = 0;               // tokens of the prompt that some timeline begins with
+    std::vector<Token> instead;  // what that timeline has next, some tokens of it
+  };
+  Found longest_prefix(std::span<const Token> prompt, int longer_than);
+
+  // Takes a full page. False if another block has its key: then nothing may follow it.
+  bool add_block(BlockKey key, const Block& block);
+  // Takes a moment after the block `after`, whose way is known.
+  void add_moment(BlockKey after, Moment moment);
+
+  CacheUse use() const;
+  void flush();
+
+ private:
+  struct BlockTask {
+    BlockKey key;
+    Block block;
+  };
+  struct MomentTask {
+    BlockKey after;
+    Moment moment;
+  };
+  using Task = std::variant<BlockTask, MomentTask>;
+
+  void see_news();  // with mutex_ held, as are the next
+  void queue_block(BlockKey key, const Block& block);
+  void queue_moment(BlockKey after, const Moment& moment);
+  void shrink_if_needed();
+
+  bool load(const PrefixTree::Path& path, const PrefixTree::Stop& stop, Prefix& prefix);
+  void write_tasks(const std::stop_token& stop);
+  void write(const BlockTask& task);
+  void write(const MomentTask& task);
+  void replace_older(const MomentTask& task);
+  void give_up_writing(const std::string& why) noexcept;
+
+  // Constant after construction.
+  const BlockKey root_;
+  const std::int64_t page_bytes_;
+  const PrefixCacheOptions options_;
+  std::optional<BlockStore> store_;  // the pointer to it; itself safe
+
+  mutable std::mutex mutex_;  // guards what follows
+  PrefixTree tree_;
+  std::deque<Task> queue_;
+  std::int64_t queued_bytes_ = 0;
+  std::int64_t next_shrink_ = 0;                                 // bytes at which to look again
+  std::map<std::uint64_t, std::vector<PrefixTree::Stop>> ends_;  // on disk, of named timelines
+  std::int64_t dropped_ = 0;
+  bool writes_ = false;  // the folder can be written
+  bool told_ = false;
+  bool writing_ = false;  // a task is at work
+  std::condition_variable_any changed_;
+
+  std::int64_t written_bytes_ = 0;  // the writer's alone: since the folder was last measured
+  std::jthread writer_;             // last: it uses all the others
+};
+
+}  // namespace fathom::engine

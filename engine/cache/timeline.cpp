@@ -1,0 +1,75 @@
+// Offers pages and moments of one session, finds those of others.
+#include "engine/cache/timeline.h"
+
+#include <algorithm>
+#include <atomic>
+#include <utility>
+
+namespace fathom::engine {
+namespace {
+
+// Even: names hash to odd owners, so the two never meet.
+std::uint64_t nobody() noexcept {
+  static std::atomic<std::uint64_t> last = 0;
+  return last += 2;
+}
+
+std::uint64_t owner_of(std::string_view name) noexcept {
+  return name.empty() ? nobody() : root_key(name).low | 1U;
+}
+
+}  // namespace
+
+Timeline::Timeline(std::shared_ptr<PrefixCache> cache, std::string_view name)
+    : cache_(std::move(cache)), origin_{.owner = owner_of(name), .named = !name.empty()} {}
+
+Timeline::Timeline(const Timeline& other)
+    : cache_(other.cache_),
+      origin_{.owner = nobody(), .named = false},
+      keys_(other.keys_),
+      refused_(other.refused_) {}
+
+void Timeline::follow(std::span<const Token> tokens, KvCache& cache) {
+  if (!cache_ || refused_) return;
+  const auto blocks = tokens.size() / kPageTokens;
+  while (keys_.size() < blocks) {
+    const std::size_t number = keys_.size();
+    const auto ids = tokens.subspan(number * kPageTokens, kPageTokens);
+    const BlockKey parent = number == 0 ? cache_->parts().root() : keys_.back();
+    const BlockKey key = next_key(parent, ids);
+    Block block{.parent = parent,
+                .number = static_cast<int>(number),
+                .page = cache.share_page(static_cast<int>(number))};
+    std::ranges::copy(ids, block.ids.begin());
+    refused_ = !cache_->parts().add_block(key, block);
+    if (refused_) return;
+    keys_.push_back(key);
+  }
+}
+
+void Timeline::add_moment(std::span<const Token> tokens, std::shared_ptr<const Snapshot> state) {
+  if (!cache_ || refused_ || tokens.empty()) return;
+  const std::size_t blocks = tokens.size() / kPageTokens;
+  if (keys_.size() < blocks) return;
+  const BlockKey after = blocks == 0 ? cache_->parts().root() : keys_[blocks - 1];
+  const auto open = tokens.subspan(blocks * kPageTokens);
+  cache_->parts().add_moment(after, {.tokens = static_cast<int>(tokens.size()),
+                                     .open = {open.begin(), open.end()},
+                                     .state = std::move(state),
+                                     .file = {},
+                                     .origin = origin_});
+}
+
+void Timeline::cut(int tokens) {
+  const auto blocks = static_cast<std::size_t>(tokens / kPageTokens);
+  if (keys_.size() <= blocks) return;
+  keys_.resize(blocks);
+  refused_ = false;
+}
+
+PrefixCache::Parts::Found Timeline::find(std::span<const Token> prompt, int longer_than) const {
+  if (!cache_) return {};
+  return cache_->parts().longest_prefix(prompt, longer_than);
+}
+
+}  // namespace fathom::engine

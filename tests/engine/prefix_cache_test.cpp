@@ -1,0 +1,176 @@
+// What one session computed, another one takes up: the same bits, and only new tokens computed.
+#include "engine/prefix_cache.h"
+
+#include <algorithm>
+#include <random>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "engine/error.h"
+#include "engine/session.h"
+#include "tests/support/temp_dir.h"
+
+namespace fathom::engine {
+namespace {
+
+std::shared_ptr<const Engine> engine() {
+  static const auto kEngine =
+      Engine::load(std::filesystem::path(FATHOM_SHARED) / "golden" / "gb" / "hf", {.threads = 1});
+  return kEngine;
+}
+
+std::vector<Token> some_tokens(int count, unsigned seed = 1) {
+  std::mt19937 random(seed);
+  std::vector<Token> tokens(static_cast<std::size_t>(count));
+  std::ranges::generate(tokens, [&] { return static_cast<Token>(random() % 300); });
+  return tokens;
+}
+
+std::vector<Token> joined(std::vector<Token> tokens, const std::vector<Token>& more) {
+  tokens.insert(tokens.end(), more.begin(), more.end());
+  return tokens;
+}
+
+std::span<const Token> first(const std::vector<Token>& tokens, int count) {
+  return std::span(tokens).first(static_cast<std::size_t>(count));
+}
+
+std::vector<float> copy(std::span<const float> logits) {
+  return {logits.begin(), logits.end()};
+}
+
+std::vector<float> fresh_logits(std::span<const Token> tokens) {
+  Session session(engine());
+  session.sync(tokens, {}, {});
+  return copy(session.logits());
+}
+
+std::shared_ptr<PrefixCache> cache_in(const std::filesystem::path& folder,
+                                      PrefixCacheOptions options = {}) {
+  options.folder = folder;
+  return std::make_shared<PrefixCache>(*engine(), std::move(options));
+}
+
+// A session that computed `tokens` and left its end.
+Session remembered(const std::shared_ptr<PrefixCache>& cache, std::span<const Token> tokens,
+                   std::string_view name = {}) {
+  Session session(engine(), cache, name);
+  session.sync(tokens, {}, {});
+  session.remember();
+  return session;
+}
+
+const std::vector<Token> kTokens = some_tokens(500);
+
+TEST(PrefixCache, LetsASecondSessionComputeOnlyWhatIsNew) {
+  const auto cache = cache_in({});
+  remembered(cache, first(kTokens, 301));
+  Session second(engine(), cache);
+
+  const Prefill prefill = second.sync(first(kTokens, 320), {}, {});
+
+  EXPECT_EQ(prefill.reused, 301);
+  EXPECT_EQ(prefill.prefilled, 19);
+  EXPECT_EQ(copy(second.logits()), fresh_logits(first(kTokens, 320)));
+}
+
+TEST(PrefixCache, LeavesATokenToComputeOnAFullMatch) {
+  const auto cache = cache_in({});
+  remembered(cache, first(kTokens, 300));
+  remembered(cache, first(kTokens, 290));
+  Session second(engine(), cache);
+
+  EXPECT_EQ(second.sync(first(kTokens, 300), {}, {}).reused, 290);
+  EXPECT_EQ(copy(second.logits()), fresh_logits(first(kTokens, 300)));
+}
+
+TEST(PrefixCache, SaysWhereAPromptLeavesWhatIsKnown) {
+  const auto cache = cache_in({});
+  remembered(cache, first(kTokens, 300));
+  std::vector<Token> other(kTokens.begin(), kTokens.begin() + 140);
+  other.push_back(301);
+  other.push_back(302);
+  Session second(engine(), cache);
+
+  const Prefill prefill = second.sync(other, {}, {});
+
+  EXPECT_EQ(prefill.known, 140);
+  ASSERT_FALSE(prefill.instead.empty());
+  EXPECT_EQ(prefill.instead.front(), kTokens[140]);
+  EXPECT_EQ(copy(second.logits()), fresh_logits(other));
+}
+
+TEST(PrefixCache, GoesOnAfterARestart) {
+  const tests::TempDir dir;
+  remembered(cache_in(dir.path()), first(kTokens, 333), "conversation");
+  Session second(engine(), cache_in(dir.path()), "conversation");
+
+  const Prefill prefill = second.sync(kTokens, {}, {});
+
+  EXPECT_EQ(prefill.reused, 333);
+  EXPECT_EQ(prefill.reused_disk, 256);
+  EXPECT_EQ(prefill.prefilled, 167);
+  EXPECT_EQ(copy(second.logits()), fresh_logits(kTokens));
+}
+
+TEST(PrefixCache, KeepsOneCopyOfACommonPrefix) {
+  const tests::TempDir dir;
+  const auto cache = cache_in(dir.path());
+  std::vector<Session> sessions;
+  remembered(cache, first(kTokens, 256));
+  for (unsigned i = 0; i < 8; ++i) {
+    const auto tokens = joined({kTokens.begin(), kTokens.begin() + 256}, some_tokens(20, 100 + i));
+    sessions.push_back(remembered(cache, tokens));
+  }
+  cache->flush();
+  EXPECT_EQ(cache->use().memory_blocks, 2);
+  EXPECT_EQ(cache->use().disk_blocks, 2);
+}
+
+TEST(PrefixCache, GoesBackToEveryStepForNothing) {
+  const auto cache = cache_in({});
+  Session session(engine(), cache);
+  std::vector<int> ends;
+  for (int tokens = 40; tokens <= 480; tokens += 20) {
+    session.sync(first(kTokens, tokens), {}, {});
+    session.append(kTokens[static_cast<std::size_t>(tokens)]);
+    session.remember();
+    ends.push_back(tokens + 1);
+  }
+  for (const int end : {ends[20], ends[3], ends[11], ends[0]}) {
+    auto prompt = joined({kTokens.begin(), kTokens.begin() + end}, {7, 8, 9});
+    const Prefill prefill = session.sync(prompt, {}, {});
+    EXPECT_EQ(prefill.reused, end);
+    EXPECT_EQ(prefill.prefilled, 3);
+    EXPECT_EQ(copy(session.logits()), fresh_logits(prompt)) << end;
+  }
+}
+
+TEST(PrefixCache, ForgetsWithinItsMemoryAndStaysRight) {
+  const auto cache = cache_in({}, {.memory_bytes = 200 << 10});
+  for (unsigned seed = 0; seed < 12; ++seed) {
+    const auto tokens = some_tokens(400, seed);
+    remembered(cache, tokens);
+    EXPECT_LE(cache->use().memory_bytes, 400 << 10);
+  }
+  const auto again = joined(some_tokens(400, 3), {5, 6});
+  Session session(engine(), cache);
+  session.sync(again, {}, {});
+  EXPECT_EQ(copy(session.logits()), fresh_logits(again));
+}
+
+TEST(PrefixCache, TakesFromDiskWhatMemoryForgot) {
+  const tests::TempDir dir;
+  const auto cache = cache_in(dir.path(), {.memory_bytes = 1});
+  remembered(cache, first(kTokens, 400), "a");
+  cache->flush();
+  remembered(cache, some_tokens(400, 9), "b");
+  Session session(engine(), cache);
+  const Prefill prefill = session.sync(kTokens, {}, {});
+  EXPECT_EQ(prefill.reused, 400);
+  EXPECT_EQ(copy(session.logits()), fresh_logits(kTokens));
+}
+
+}  // namespace
+}  // namespace fathom::engine
