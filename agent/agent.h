@@ -67,6 +67,9 @@ struct AgentOptions {
   // Runs after an answer; empty: nothing is verified.
   std::function<Verdict(std::stop_token)> verify;
 
+  // What is wrong with the cache's folder, the first time it is asked; else empty. May be empty.
+  std::function<std::string()> cache_trouble;
+
   // The signal number that asked to stop; empty: SIGINT. Decides between exit 130 and 143.
   std::function<int()> stop_signal;
 };

@@ -51,8 +51,11 @@ Conversation Conversation::resume(memory::Store& store, std::string_view id,
   conversation.turns_ = record->turns;
   const std::vector<memory::TokensRecord> pieces = store.tokens(id);
   for (const memory::TokensRecord& piece : pieces) {
-    conversation.tokens_.insert(conversation.tokens_.end(), piece.tokens.begin(),
-                                piece.tokens.end());
+    const bool sampled = piece.source == memory::TokensRecord::Source::sampled;
+    const Part part = piece.turn == 0 ? Part::system_text
+                      : sampled       ? Part::reply
+                                      : conversation.next_user_part(piece.turn);
+    conversation.add(piece.tokens, part, piece.turn);
   }
   if (pieces.empty()) return conversation;
   const memory::TokensRecord& last = pieces.back();
@@ -64,15 +67,44 @@ Conversation Conversation::resume(memory::Store& store, std::string_view id,
   return conversation;
 }
 
-void Conversation::add_rendered(std::span<const engine::Token> tokens, Rendered kind) {
+void Conversation::add(std::span<const engine::Token> tokens, Part part, int turn) {
+  begins_.push_back({.position = static_cast<int>(tokens_.size()), .part = part, .turn = turn});
   tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
+}
+
+// The first user part of a turn carries its message, later ones carry outcomes.
+Conversation::Part Conversation::next_user_part(int turn) const noexcept {
+  const bool replied = !begins_.empty() && begins_.back().part == Part::reply;
+  return replied && begins_.back().turn == turn ? Part::outcomes : Part::message;
+}
+
+std::string Conversation::part_at(int position) const {
+  if (position >= std::ssize(tokens_)) return "new text";
+  const auto after = std::ranges::upper_bound(begins_, position, {}, &Begin::position);
+  assert(after != begins_.begin());
+  const Begin& begin = *std::prev(after);
+  switch (begin.part) {
+    case Part::system_text:
+      return "the system text";
+    case Part::message:
+      return fmt::format("the message of turn {}", begin.turn);
+    case Part::outcomes:
+      return fmt::format("outcomes of turn {}", begin.turn);
+    case Part::reply:
+      return fmt::format("the reply of turn {}", begin.turn);
+  }
+  return {};
+}
+
+void Conversation::add_rendered(std::span<const engine::Token> tokens, Rendered kind) {
+  add(tokens, kind == Rendered::system_text ? Part::system_text : next_user_part(turns_), turns_);
   pending_.clear();
   awaits_reply_ = kind == Rendered::user_turn;
 }
 
 void Conversation::add_sampled(std::span<const engine::Token> tokens) {
   assert(pending_.empty());
-  tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
+  add(tokens, Part::reply, turns_);
   awaits_reply_ = false;
 }
 

@@ -49,6 +49,10 @@ class Conversation {
   // Whether the last thing in the timeline is a user turn that was never answered.
   bool awaits_reply() const noexcept { return awaits_reply_; }
 
+  // What the token at a position belongs to, in words: "the system text", "the message of turn 2",
+  // "outcomes of turn 2", "the reply of turn 2"; behind the end: "new text".
+  std::string part_at(int position) const;
+
   // Grow the timeline; the caller stores the same tokens with the event that tells of them. A user
   // turn carries all pending outcomes, one for each call of the sampled piece before it.
   enum class Rendered { system_text, user_turn };
@@ -60,8 +64,19 @@ class Conversation {
  private:
   Conversation() = default;
 
+  // Where a part of the timeline begins.
+  enum class Part { system_text, message, outcomes, reply };
+  struct Begin {
+    int position = 0;
+    Part part = Part::system_text;
+    int turn = 0;
+  };
+  void add(std::span<const engine::Token> tokens, Part part, int turn);
+  Part next_user_part(int turn) const noexcept;
+
   std::string id_;
   std::vector<engine::Token> tokens_;
+  std::vector<Begin> begins_;
   std::vector<PendingOutcome> pending_;
   std::int64_t events_ = 0;
   int turns_ = 0;

@@ -11,8 +11,9 @@ namespace {
 
 class EngineModel : public Model {
  public:
-  EngineModel(std::shared_ptr<const engine::Engine> engine, std::string name)
-      : tokenizer_(engine->tokenizer()), session_(engine) {
+  EngineModel(std::shared_ptr<const engine::Engine> engine, std::string name,
+              std::shared_ptr<engine::PrefixCache> cache, std::string_view conversation)
+      : tokenizer_(engine->tokenizer()), session_(engine, std::move(cache), conversation) {
     const engine::ModelConfig& config = engine->config();
     card_ = {.name = std::move(name),
              .fingerprint = std::string(engine->fingerprint()),
@@ -32,6 +33,7 @@ class EngineModel : public Model {
   }
   void append(engine::Token token) override { session_.append(token); }
   std::span<const float> logits() const noexcept override { return session_.logits(); }
+  void remember() override { session_.remember(); }
 
  private:
   ModelCard card_;
@@ -41,9 +43,11 @@ class EngineModel : public Model {
 
 }  // namespace
 
-std::unique_ptr<Model> engine_model(std::shared_ptr<const engine::Engine> engine,
-                                    std::string name) {
-  return std::make_unique<EngineModel>(std::move(engine), std::move(name));
+std::unique_ptr<Model> engine_model(std::shared_ptr<const engine::Engine> engine, std::string name,
+                                    std::shared_ptr<engine::PrefixCache> cache,
+                                    std::string_view conversation) {
+  return std::make_unique<EngineModel>(std::move(engine), std::move(name), std::move(cache),
+                                       conversation);
 }
 
 std::string vocabulary_of(const engine::Tokenizer& tokenizer) {

@@ -6,6 +6,7 @@
 #include <span>
 #include <stop_token>
 #include <string>
+#include <string_view>
 
 #include "engine/config.h"
 #include "engine/session.h"
@@ -41,10 +42,16 @@ class Model {
   // Appends one token. Logits of the last token, [vocab_size], are then those after it.
   virtual void append(engine::Token token) = 0;
   virtual std::span<const float> logits() const noexcept = 0;
+
+  // Here the timeline may be taken up again, also by another run (engine::Session::remember).
+  virtual void remember() {}
 };
 
-// A Model over a session of its own. `name`: for people.
-std::unique_ptr<Model> engine_model(std::shared_ptr<const engine::Engine> engine, std::string name);
+// A Model over a session of its own. `name`: for people. `cache` may be null; the newest end of
+// `conversation` then stays in it.
+std::unique_ptr<Model> engine_model(std::shared_ptr<const engine::Engine> engine, std::string name,
+                                    std::shared_ptr<engine::PrefixCache> cache = nullptr,
+                                    std::string_view conversation = {});
 
 // Equal for tokenizers whose ids stand for the same bytes.
 std::string vocabulary_of(const engine::Tokenizer& tokenizer);

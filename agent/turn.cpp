@@ -189,18 +189,13 @@ bool Turn::prefill(Step& step) {
   if (fits) step.prefill = bench_.model->sync(prompt, progress, deadline_.token());
   tally_.prefilled += step.prefill.prefilled;
   tally_.reused += step.prefill.reused;
+  tally_.reused_disk += step.prefill.reused_disk;
 
   std::optional<memory::TokensRecord> piece;
   if (!user.empty()) {
     piece = memory::TokensRecord{.turn = number_, .step = step_, .tokens = user};
   }
-  Json fields = at_step();
-  fields["reused"] = step.prefill.reused;
-  fields["total"] = prompt.size();
-  fields["done"] = step.prefill.prefilled;
-  fields["tokens_per_s"] =
-      step.prefill.seconds > 0 ? step.prefill.prefilled / step.prefill.seconds : 0.0;
-  bench_.journal.write("prefill", std::move(fields), {.tokens = std::move(piece)});
+  write_prefill(step, prompt, std::move(piece));
   if (!user.empty()) conversation.add_rendered(user, Conversation::Rendered::user_turn);
   return step.prefill.reused + step.prefill.prefilled == std::ssize(prompt) || !fits;
 }
@@ -225,6 +220,7 @@ void Turn::generate(Step& step) {
                                 .tools = bench_.declared};
   Generator generator(*bench_.model, bench_.sampler, *bench_.vocabulary, bench_.journal);
   step.generated = generator.generate(options, std::move(now), deadline_.token());
+  bench_.model->remember();
   tally_.sampled += step.generated.sampled;
   tally_.thinking += step.generated.thinking;
 }

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -56,6 +57,7 @@ class Turn {
     int steps = 0;
     int prefilled = 0;
     int reused = 0;
+    int reused_disk = 0;
     int sampled = 0;
     int thinking = 0;
   };
@@ -82,6 +84,9 @@ class Turn {
 
   bool prefill(Step& step);
   void generate(Step& step);
+  void write_prefill(const Step& step, std::span<const engine::Token> prompt,
+                     std::optional<memory::TokensRecord> piece);
+  void write_trouble();
   void write_reply(const Step& step);
   void act(Step& step);
   tools::Outcome perform(const prompt::ReplyCall& call, int number, bool may_run);

@@ -133,6 +133,47 @@ void Turn::write_start() {
   }
 }
 
+// The cache's folder could not be used: said once, by whichever turn comes first.
+void Turn::write_trouble() {
+  const auto& trouble = bench_.options.cache_trouble;
+  const std::string text = trouble ? trouble() : "";
+  if (text.empty()) return;
+  Json fields = at_step();
+  fields["kind"] = "trouble";
+  fields["text"] = text;
+  bench_.journal.write("cache", std::move(fields));
+}
+
+// Says what was reused, and where the prompt leaves what is known if it does.
+void Turn::write_prefill(const Step& step, std::span<const engine::Token> prompt,
+                         std::optional<memory::TokensRecord> piece) {
+  const engine::Prefill& prefill = step.prefill;
+  write_trouble();
+  if (prefill.reused_disk > 0) {
+    Json fields = at_step();
+    fields["kind"] = "restored";
+    fields["tokens"] = prefill.reused_disk;
+    bench_.journal.write("cache", std::move(fields));
+  }
+  Json fields = at_step();
+  fields["reused"] = prefill.reused;
+  fields["reused_disk"] = prefill.reused_disk;
+  fields["total"] = prompt.size();
+  fields["done"] = prefill.prefilled;
+  fields["tokens_per_s"] = prefill.seconds > 0 ? prefill.prefilled / prefill.seconds : 0.0;
+  if (!prefill.instead.empty()) {
+    // What is shown of either side: enough to recognise the place by.
+    constexpr std::size_t kShown = 16;
+    const auto at = static_cast<std::size_t>(prefill.known);
+    const auto here = prompt.subspan(at, std::min(kShown, prompt.size() - at));
+    fields["differs"] = {{"at", prefill.known},
+                         {"part", bench_.conversation.part_at(prefill.known)},
+                         {"here", tokenizer().decode(here)},
+                         {"before", tokenizer().decode(prefill.instead)}};
+  }
+  bench_.journal.write("prefill", std::move(fields), {.tokens = std::move(piece)});
+}
+
 // The reply becomes durable with its last event: before that, the model has not said it.
 void Turn::write_reply(const Step& step) {
   const Generated& generated = step.generated;
@@ -220,6 +261,7 @@ void Turn::write_step(const Step& step) {
   fields["mode_used"] = step.thought ? "think" : "fast";
   fields["prefilled"] = step.prefill.prefilled;
   fields["reused"] = step.prefill.reused;
+  fields["reused_disk"] = step.prefill.reused_disk;
   fields["sampled"] = step.generated.sampled;
   fields["thinking"] = step.generated.thinking;
   fields["drafted"] = 0;
@@ -241,6 +283,8 @@ TurnEnd Turn::failure(std::string code, std::string message, TurnEnd end) noexce
 Json Turn::usage() const {
   return {{"prefilled", tally_.prefilled},
           {"reused", tally_.reused},
+          {"reused_memory", tally_.reused - tally_.reused_disk},
+          {"reused_disk", tally_.reused_disk},
           {"sampled", tally_.sampled},
           {"thinking", tally_.thinking}};
 }

@@ -42,11 +42,24 @@ void add_model_flags(CLI::App& app, ui::ModelOptions& model) {
   app.add_option("--threads", model.threads, "0: one per core");
 }
 
+void add_cache_flags(CLI::App& app, ui::CacheOptions& cache) {
+  app.add_option("--cache", cache.folder,
+                 "Folder of computed tokens (default: $XDG_CACHE_HOME/fathom/kv)")
+      ->envname("FATHOM_CACHE");
+  app.add_option("--cache-memory", cache.memory_bytes, "Bytes beyond running conversations; 4G")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false));
+  app.add_option("--cache-disk", cache.disk_bytes, "Bytes of the folder; 64G, 0: none")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false));
+}
+
 void add_run(CLI::App& program, ui::RunOptions& run, Chosen& chosen) {
   CLI::App& app = *program.add_subcommand("run", "Do one task here and end with its result");
   app.alias("exec");
   app.add_option("prompt", run.prompt, "The task; - reads it from standard input");
   add_model_flags(app, run.model);
+  add_cache_flags(app, run.cache);
+  app.add_flag("--explain-cache", run.explain_cache,
+               "Say at every prefill what was reused, and why not more");
   app.add_option("-C,--cd", run.workspace, "Workspace (default: this directory)");
   app.add_option("--add-dir", run.writable_folders, "Further writable folder")
       ->allow_extra_args(false);
@@ -93,6 +106,7 @@ void add_run(CLI::App& program, ui::RunOptions& run, Chosen& chosen) {
 void add_serve(CLI::App& program, ui::ServeOptions& serve, Chosen& chosen) {
   CLI::App& app = *program.add_subcommand("serve", "Serve the web page on loopback");
   add_model_flags(app, serve.model);
+  add_cache_flags(app, serve.cache);
   app.add_option("-C,--cd", serve.workspace, "Workspace (default: this directory)");
   app.add_option("--listen", serve.listen, "Address and port; port 0 takes a free one");
   app.add_option("--host", serve.hosts, "Further name the page may be reached by");

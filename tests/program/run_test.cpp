@@ -29,9 +29,11 @@ class Run : public testing::Test {
   }
 
   Start command(std::vector<std::string> arguments) const {
-    Start start{.argv = {FATHOM_BUILD "/fathom"},
-                .folder = project_.path(),
-                .environment = {"XDG_DATA_HOME=" + home_.path().string(), "FATHOM_MODEL="}};
+    Start start{
+        .argv = {FATHOM_BUILD "/fathom"},
+        .folder = project_.path(),
+        .environment = {"XDG_DATA_HOME=" + home_.path().string(),
+                        "XDG_CACHE_HOME=" + (home_.path() / "cache").string(), "FATHOM_MODEL="}};
     start.argv.insert(start.argv.end(), arguments.begin(), arguments.end());
     return start;
   }

@@ -1,11 +1,13 @@
 // Builds every part that a conversation works with.
 #include "ui/commands/assembly.h"
 
+#include <mutex>
 #include <random>
 #include <utility>
 
 #include <fmt/format.h>
 
+#include "engine/prefix_cache.h"
 #include "sandbox/run.h"
 #include "tools/desk.h"
 #include "tools/toolbox.h"
@@ -61,6 +63,37 @@ agent::Verdict verify(const std::string& command, sandbox::Policy policy, std::s
   return {.exit = exit.code, .text = last_lines(std::move(text))};
 }
 
+// A text that is left by one thread and taken once by another.
+class Word {
+ public:
+  void leave(const std::string& text) {
+    const std::lock_guard lock(mutex_);
+    text_ = text;
+  }
+  std::string take() {
+    const std::lock_guard lock(mutex_);
+    return std::exchange(text_, {});
+  }
+
+ private:
+  std::mutex mutex_;
+  std::string text_;
+};
+
+std::shared_ptr<engine::PrefixCache> cache_for(const AssemblyOptions& options,
+                                               const engine::Engine& engine,
+                                               const std::shared_ptr<Word>& trouble) {
+  engine::PrefixCacheOptions cache;
+  cache.memory_bytes = static_cast<std::int64_t>(options.cache.memory_bytes);
+  cache.disk_bytes = static_cast<std::int64_t>(options.cache.disk_bytes);
+  if (!options.ephemeral && cache.disk_bytes > 0) {
+    cache.folder =
+        options.cache.folder.empty() ? engine::PrefixCache::default_folder() : options.cache.folder;
+  }
+  cache.on_trouble = [trouble](const std::string& why) { trouble->leave(why); };
+  return std::make_shared<engine::PrefixCache>(engine, std::move(cache));
+}
+
 std::uint64_t seed_or_random(std::uint64_t seed) {
   if (seed != 0) return seed;
   std::random_device random;  // 32 bits a call; small enough for every reader of JSON numbers
@@ -77,6 +110,8 @@ struct Assembly::Parts {
   memory::Store store;
   std::shared_ptr<const engine::Engine> engine;
   std::shared_ptr<const engine::Tokenizer> tokenizer;
+  std::shared_ptr<Word> cache_trouble;
+  std::shared_ptr<engine::PrefixCache> cache;
   sandbox::Policy policy;
   std::string vocabulary;
   std::string tier;
@@ -124,6 +159,7 @@ agent::AgentOptions Assembly::Parts::agent_options(const agent::Profile& profile
   agent.sandbox = {
       {"profile", sandbox::profile_name(policy.profile)}, {"tier", tier}, {"network", "off"}};
   agent.stop_signal = options.stop_signal;
+  agent.cache_trouble = [word = cache_trouble] { return word->take(); };
   if (!options.verify.empty()) {
     agent.verify = [command = options.verify, policy = policy](std::stop_token stop) {
       return verify(command, policy, std::move(stop));
@@ -145,7 +181,7 @@ std::unique_ptr<agent::Agent> Assembly::Parts::agent(agent::Conversation convers
                          .kept = kept_folder(conversation.id())},
       policy);
   return std::make_unique<agent::Agent>(
-      agent::AgentParts{.model = agent::engine_model(engine, model_name),
+      agent::AgentParts{.model = agent::engine_model(engine, model_name, cache, conversation.id()),
                         .borrowed = desk,
                         .toolbox = toolbox(shape, *desk),
                         .store = store,
@@ -167,6 +203,8 @@ Assembly::Assembly(const AssemblyOptions& options) {
                                                 : memory::Store(options.store);
   auto engine = engine::Engine::load(model_path, engine_options);
   auto tokenizer = engine->tokenizer();
+  auto trouble = std::make_shared<Word>();
+  auto cache = cache_for(options, *engine, trouble);
   sandbox::Policy policy = policy_for(options, workspace);
   parts_ = std::make_unique<Parts>(
       Parts{.options = options,
@@ -177,6 +215,8 @@ Assembly::Assembly(const AssemblyOptions& options) {
             .store = std::move(store),
             .engine = std::move(engine),
             .tokenizer = tokenizer,
+            .cache_trouble = std::move(trouble),
+            .cache = std::move(cache),
             .policy = policy,
             .vocabulary = agent::vocabulary_of(*tokenizer),
             .tier = tier_of(policy)});

@@ -17,6 +17,7 @@ namespace fathom::ui {
 
 struct AssemblyOptions {
   ModelOptions model;
+  CacheOptions cache;
   std::filesystem::path workspace = ".";
   std::vector<std::filesystem::path> writable_folders;
   std::string sandbox = "workspace";  // read-only, workspace

@@ -81,6 +81,34 @@ class TickingTerminal final : public agent::EventSink {
   std::jthread clock_;
 };
 
+// Says on standard error what every prefill reused, and why not more.
+class CacheWords final : public agent::EventSink {
+ public:
+  void event(const agent::Event& event) override {
+    const auto number = [&event](const char* key) { return event.fields.value(key, 0); };
+    if (event.type == "cache" && event.fields.value("kind", "") == "trouble") {
+      fmt::print(stderr, "cache: {}\n", event.fields.value("text", ""));
+    }
+    if (event.type != "prefill") return;
+    fmt::print(stderr, "prefill: {} of {} tokens computed, {} reused", number("done"),
+               number("total"), number("reused"));
+    if (number("reused_disk") > 0) fmt::print(stderr, ", {} from disk", number("reused_disk"));
+    const auto differs = event.fields.find("differs");
+    if (differs == event.fields.end()) {
+      fmt::print(stderr, "\n");
+      return;
+    }
+    fmt::print(stderr, "; differs at token {}, in {}: here {}, before {}\n",
+               differs->value("at", 0), differs->value("part", ""), quoted((*differs)["here"]),
+               quoted((*differs)["before"]));
+  }
+
+ private:
+  static std::string quoted(const nlohmann::ordered_json& text) {
+    return text.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+  }
+};
+
 // A file that closes itself.
 class OutputFile final : public agent::EventSink {
  public:
@@ -114,6 +142,7 @@ bool shows_turn(const RunOptions& options) {
 // for people is on whichever of the two streams is a terminal.
 void add_sinks(Fanout& sinks, const RunOptions& options, Interrupt& interrupt) {
   if (!options.trajectory.empty()) sinks.add(std::make_unique<OutputFile>(options.trajectory));
+  if (options.explain_cache) sinks.add(std::make_unique<CacheWords>());
   if (is_json(options)) {
     const JsonLinesKind kind =
         options.output_format == "json" ? JsonLinesKind::result : JsonLinesKind::all;
@@ -133,6 +162,7 @@ void add_sinks(Fanout& sinks, const RunOptions& options, Interrupt& interrupt) {
 
 AssemblyOptions assembly_options(const RunOptions& options, const Interrupt& interrupt) {
   return {.model = options.model,
+          .cache = options.cache,
           .workspace = options.workspace,
           .writable_folders = options.writable_folders,
           .sandbox = options.sandbox,

@@ -16,6 +16,13 @@ struct ModelOptions {
   int threads = 0;               // 0: one per core
 };
 
+// What is kept of computed tokens; shared by every command that holds conversations.
+struct CacheOptions {
+  std::filesystem::path folder;  // empty: engine::PrefixCache::default_folder()
+  std::uint64_t memory_bytes = std::uint64_t{4} << 30;
+  std::uint64_t disk_bytes = std::uint64_t{64} << 30;  // 0: nothing is kept on disk
+};
+
 struct RunOptions {
   std::string prompt;  // "-" reads standard input; piped input is appended as a <stdin> block
   ModelOptions model;
@@ -24,6 +31,8 @@ struct RunOptions {
 
   bool continue_latest = false;  // -c
   std::string resume;            // -r ID
+  CacheOptions cache;
+  bool explain_cache = false;  // say at every prefill what was reused, and why not more
 
   std::string mode = "auto";  // auto, fast, think
   int think_budget = 0;       // tokens per step; 0: none, as for every budget below

@@ -72,6 +72,7 @@ class Office {
     state.sandbox = options_.sandbox;
     AssemblyOptions assembly;
     assembly.model = options_.model;
+    assembly.cache = options_.cache;
     assembly.workspace = workspace_;
     assembly.sandbox = options_.sandbox;
     assembly.store = options_.store;

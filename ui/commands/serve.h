@@ -11,6 +11,7 @@ namespace fathom::ui {
 
 struct ServeOptions {
   ModelOptions model;
+  CacheOptions cache;
   std::filesystem::path workspace = ".";
   std::string listen = "127.0.0.1:7777";
   std::vector<std::string> hosts;    // further names the Host header may carry
