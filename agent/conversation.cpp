@@ -78,6 +78,10 @@ Conversation::Part Conversation::next_user_part(int turn) const noexcept {
   return replied && begins_.back().turn == turn ? Part::outcomes : Part::message;
 }
 
+int Conversation::system_tokens() const noexcept {
+  return begins_.size() < 2 ? static_cast<int>(tokens_.size()) : begins_[1].position;
+}
+
 std::string Conversation::part_at(int position) const {
   if (position >= std::ssize(tokens_)) return "new text";
   const auto after = std::ranges::upper_bound(begins_, position, {}, &Begin::position);

@@ -49,6 +49,9 @@ class Conversation {
   // Whether the last thing in the timeline is a user turn that was never answered.
   bool awaits_reply() const noexcept { return awaits_reply_; }
 
+  // Tokens of the system text, which conversations of a workspace have in common.
+  int system_tokens() const noexcept;
+
   // What the token at a position belongs to, in words: "the system text", "the message of turn 2",
   // "outcomes of turn 2", "the reply of turn 2"; behind the end: "new text".
   std::string part_at(int position) const;

@@ -45,6 +45,8 @@ class Model {
 
   // Here the timeline may be taken up again, also by another run (engine::Session::remember).
   virtual void remember() {}
+  // The same for a position that the next sync() computes.
+  virtual void remember_at(int position) { static_cast<void>(position); }
 };
 
 // A Model over a session of its own. `name`: for people. `cache` may be null; the newest end of

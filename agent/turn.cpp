@@ -186,6 +186,7 @@ bool Turn::prefill(Step& step) {
     bench_.journal.show(now);
   };
   const bool fits = std::ssize(prompt) + 1 < bench_.model->card().context_limit;
+  if (number_ == 1 && step_ == 1) bench_.model->remember_at(conversation.system_tokens());
   if (fits) step.prefill = bench_.model->sync(prompt, progress, deadline_.token());
   tally_.prefilled += step.prefill.prefilled;
   tally_.reused += step.prefill.reused;

@@ -33,6 +33,9 @@ constexpr int kChunkMax = 128;  // of a page; larger ones gain little and take m
 // is promised.
 constexpr double kLayerSecondsMax = 0.12;
 constexpr double kLayerSecondsMin = 0.04;
+// Tokens since the last moment that are worth another one where timelines part: fewer cost less to
+// compute than a moment takes to keep.
+constexpr int kBranchMin = 32;
 constexpr double kProgressSeconds = 0.25;
 
 std::size_t size(std::int64_t count) noexcept {
@@ -76,6 +79,7 @@ struct Session::State {
   };
 
   int length() const noexcept { return cache.length(); }
+  int to_stop() const noexcept;
   int feed(const Feed& feed);
   bool feed_chunk(const Feed& feed, int done, int rows, Clock::time_point& reported);
   void take_snapshot(bool share);
@@ -91,6 +95,7 @@ struct Session::State {
   KvCache cache;
   Snapshots snapshots;
   Timeline timeline;
+  std::vector<int> marks;  // positions of the next sync() that are worth a moment
   std::vector<Token> tokens;
   std::vector<float> logits;
   Scratch before_chunk;  // to return to when a pass is ended
@@ -129,10 +134,9 @@ int Session::State::feed(const Feed& feed) {
   try {
     while (done < total) {
       const std::lock_guard lock(parts.compute_mutex);
-      const bool at_start = feed.keep_start && done == 0;
-      if (length() > 0 && (at_start || length() % kPageTokens == 0)) take_snapshot(at_start);
-      const int to_boundary = kPageTokens - length() % kPageTokens;
-      const int rows = std::min({total - done, to_boundary, parts.chunk_rows});
+      const bool shared = (feed.keep_start && done == 0) || std::ranges::count(marks, length()) > 0;
+      if (length() > 0 && (shared || length() % kPageTokens == 0)) take_snapshot(shared);
+      const int rows = std::min({total - done, to_stop(), parts.chunk_rows});
       if (!feed_chunk(feed, done, rows, reported)) break;
       done += rows;
     }
@@ -141,6 +145,15 @@ int Session::State::feed(const Feed& feed) {
                             length() + total - done, length()));
   }
   return done;
+}
+
+// Tokens until the end of the page, or until a mark.
+int Session::State::to_stop() const noexcept {
+  int rows = kPageTokens - length() % kPageTokens;
+  for (const int mark : marks) {
+    if (mark > length()) rows = std::min(rows, mark - length());
+  }
+  return rows;
 }
 
 bool Session::State::feed_chunk(const Feed& feed, int done, int rows, Clock::time_point& reported) {
@@ -300,12 +313,20 @@ Prefill Session::sync(std::span<const Token> prompt, const PrefillProgress& prog
     state.reuse(prompt, wanted, prefill);
   }
   prefill.reused = state.length();
+  // Where one timeline left another, a third one may.
+  if (prefill.known - prefill.reused >= kBranchMin) state.marks.push_back(prefill.known);
   prefill.prefilled = state.feed({.tokens = prompt.subspan(size(prefill.reused)),
                                   .progress = &progress,
                                   .stop = stop,
                                   .keep_start = true});
+  state.marks.clear();
   prefill.seconds = seconds_since(start);
   return prefill;
+}
+
+void Session::remember_at(int position) {
+  assert(position > 0);
+  if (state_->timeline) state_->marks.push_back(position);
 }
 
 void Session::remember() {

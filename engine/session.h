@@ -25,7 +25,7 @@ struct Prefill {
   // Where the prompt leaves everything that this session, or its cache, has seen: its first `known`
   // tokens were, `instead` is what came next then, some tokens of it. Empty: nothing came.
   int known = 0;
-  std::vector<Token> instead;
+  std::vector<Token> instead = {};
 };
 
 // Called at least every 0.5 s of a prefill with tokens computed so far and tokens to compute. Must
@@ -65,6 +65,8 @@ class Session {
 
   // Leaves the present moment in the cache: here the timeline can be taken up again for nothing.
   void remember();
+  // The same for a position that the next sync() computes: others will share the prompt up to it.
+  void remember_at(int position);
 
   std::span<const Token> tokens() const noexcept;
   std::span<const float> logits() const noexcept;  // of the last token; empty when there is none

@@ -101,6 +101,30 @@ TEST(PrefixCache, SaysWhereAPromptLeavesWhatIsKnown) {
   EXPECT_EQ(copy(second.logits()), fresh_logits(other));
 }
 
+TEST(PrefixCache, LeavesAMomentWhereTimelinesPart) {
+  const auto cache = cache_in({});
+  const std::vector<Token> prefix(kTokens.begin(), kTokens.begin() + 140);
+  remembered(cache, joined(prefix, some_tokens(30, 5)));
+  remembered(cache, joined(prefix, some_tokens(30, 6)));
+  Session third(engine(), cache);
+
+  const auto prompt = joined(prefix, some_tokens(30, 7));
+  EXPECT_EQ(third.sync(prompt, {}, {}).reused, 140);
+  EXPECT_EQ(copy(third.logits()), fresh_logits(prompt));
+}
+
+TEST(PrefixCache, LeavesAMomentWhereItIsAsked) {
+  const auto cache = cache_in({});
+  Session one(engine(), cache);
+  one.remember_at(77);
+  one.sync(first(kTokens, 100), {}, {});
+  Session two(engine(), cache);
+
+  const auto prompt = joined({kTokens.begin(), kTokens.begin() + 77}, some_tokens(30, 7));
+  EXPECT_EQ(two.sync(prompt, {}, {}).reused, 77);
+  EXPECT_EQ(copy(two.logits()), fresh_logits(prompt));
+}
+
 TEST(PrefixCache, GoesOnAfterARestart) {
   const tests::TempDir dir;
   remembered(cache_in(dir.path()), first(kTokens, 333), "conversation");
