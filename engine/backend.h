@@ -190,7 +190,7 @@ class Backend {
   virtual void run_experts(const Mixture& mixture) noexcept = 0;
 };
 
-// `kernels`: reference, avx2, avx512 or auto; `threads` 0: one per core.
+// `kernels`: a set of cpu/select.cpp or auto; `threads` 0: one per core.
 // Throws Error if the machine lacks the set.
 std::unique_ptr<Backend> make_backend(const ModelConfig& config, std::string_view kernels,
                                       Activations activations, int threads);

@@ -26,7 +26,7 @@ enum class Rounding { exact, f16, official };
 enum class Activations { f32, native };
 
 struct EngineOptions {
-  std::string kernels = "auto";  // reference, avx2, avx512 or auto; Error if the machine lacks it
+  std::string kernels = "auto";  // or a set of engine/cpu/select.cpp; Error if the machine lacks it
   int threads = 0;               // 0: one per core
   Rounding rounding = Rounding::official;
   Activations activations = Activations::native;

@@ -37,7 +37,7 @@ void add_model_flags(CLI::App& app, ui::ModelOptions& model) {
   app.add_option(
       "-m,--model", model.path,
       "GGUF file or Hugging Face folder (default: FATHOM_MODEL, else the embedded model)");
-  app.add_option("--kernels", model.kernels, "reference, avx2, avx512 or auto")
+  app.add_option("--kernels", model.kernels, "a set of kernels, or auto")
       ->envname("FATHOM_KERNELS");
   app.add_option("--threads", model.threads, "0: one per core");
 }

@@ -9,6 +9,7 @@
 #include <immintrin.h>
 
 #include "engine/cpu/kernels.h"
+#include "engine/cpu/products.h"
 #include "engine/weights/formats.h"
 
 // A target on each function and not on the file: a file compiled for AVX2 could leave such a copy
@@ -195,9 +196,21 @@ VECTOR_FUNCTION void load_e2m1_pairs(const std::byte* p, float scale, Floats* ou
 
 #include "engine/cpu/vector_kernels.h"
 
+constexpr Kernels kPlain = kernels_named</*precise=*/false>("avx2");
+
+// Weights that keep f32 activations are done here, rounded forms have kernels of their own.
+template <auto multiply_int8>
+void multiply_native(const MultiplyTask& task) noexcept {
+  if (task.rounded != nullptr) return multiply_int8(task);
+  multiply_weights</*precise=*/false>(task);
+}
+
 }  // namespace
 
-const Kernels kAvx2 = kernels_named</*precise=*/false>("avx2");
+const Kernels kAvx2 =
+    with_products(kPlain, "avx2", integer_form, multiply_native<multiply_int8_avx2>, round_avx2);
+const Kernels kAvxVnni = with_products(kPlain, "avx-vnni", integer_form,
+                                       multiply_native<multiply_int8_avx_vnni>, round_avx2);
 const Kernels kAvx2Precise = kernels_named</*precise=*/true>("avx2");
 
 }  // namespace fathom::engine::cpu

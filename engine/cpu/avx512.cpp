@@ -186,24 +186,35 @@ VECTOR_FUNCTION void load_e2m1_pairs(const std::byte* p, float scale, Floats* ou
 
 #include "engine/cpu/vector_kernels.h"
 
-// Forms int8 and bf16 have kernels of their own; weights that keep f32 activations are done here.
-void multiply_with_vnni(const MultiplyTask& task) noexcept {
-  if (task.rounded != nullptr) return multiply_int8_avx512_vnni(task);
+constexpr Kernels kPlain = kernels_named</*precise=*/false>("avx512");
+
+// Weights that keep f32 activations are done here, rounded forms have kernels of their own.
+template <auto multiply_int8>
+void multiply_native(const MultiplyTask& task) noexcept {
+  if (task.rounded != nullptr) return multiply_int8(task);
   multiply_weights</*precise=*/false>(task);
 }
 
-constexpr Kernels kPlain = kernels_named</*precise=*/false>("avx512");
+void multiply_native_bf16(const MultiplyTask& task) noexcept {
+  if (integer_or_bf16_form(task.weights->format) == ActivationForm::bf16) {
+    return multiply_bf16_avx512(task);
+  }
+  multiply_native<multiply_int8_avx512_vnni>(task);
+}
 
 }  // namespace
 
-const Kernels kAvx512 = kPlain;
+const Kernels kAvx512 = with_products(kPlain, "avx512", integer_form,
+                                      multiply_native<multiply_int8_avx512>, round_avx512);
 const Kernels kAvx512Vnni =
-    with_index(with_products(kPlain, "avx512-vnni", integer_form, multiply_with_vnni, round_avx512),
+    with_index(with_products(kPlain, "avx512-vnni", integer_form,
+                             multiply_native<multiply_int8_avx512_vnni>, round_avx512),
                index_scores_avx512_vnni, index_scratch_avx512_vnni);
-const Kernels kAvx512Bf16 = with_attention(
-    with_index(with_products(kPlain, "avx512-bf16", integer_form, multiply_with_vnni, round_avx512),
-               index_scores_avx512_vnni, index_scratch_avx512_vnni),
-    attend_bf16_avx512, attend_scratch_bf16_avx512);
+const Kernels kAvx512Bf16 =
+    with_attention(with_index(with_products(kPlain, "avx512-bf16", integer_or_bf16_form,
+                                            multiply_native_bf16, round_avx512),
+                              index_scores_avx512_vnni, index_scratch_avx512_vnni),
+                   attend_bf16_avx512, attend_scratch_bf16_avx512);
 const Kernels kAvx512Precise = kernels_named</*precise=*/true>("avx512");
 
 }  // namespace fathom::engine::cpu

@@ -6,6 +6,7 @@
 #include <immintrin.h>
 
 #include "engine/cpu/products.h"
+#include "engine/cpu/tiles.h"
 
 // g++ 12 takes the deliberately undefined operand inside its own intrinsics for a mistake.
 #pragma GCC diagnostic ignored "-Wuninitialized"

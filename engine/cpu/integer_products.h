@@ -20,6 +20,7 @@
 
 constexpr int kGroups = kBlock / 4;  // of four columns in a block
 constexpr int kFusedTokens = 4;      // more pay for a tile in scratch
+constexpr int kTileRows = kTileVectors * kLanes;
 
 // Where kLanes rows begin; a tile's last rows may repeat, their results are not stored.
 struct TileRows {
@@ -86,39 +87,18 @@ VECTOR_FUNCTION const Int8Block* blocks_of(const std::byte* rounded) noexcept {
   return reinterpret_cast<const Int8Block*>(rounded);
 }
 
-// The next tile's bytes, a few cache lines a block, while this one is computed: rows lie one after
-// another, so the memory sees one stream.
-struct Ahead {
-  const std::byte* next;
-  const std::byte* end;
-  std::int64_t bytes_per_block;
-
-  VECTOR_FUNCTION void fetch() noexcept {
-    const std::byte* stop = std::min(next + bytes_per_block, end);
-    for (; next < stop; next += 64) _mm_prefetch(reinterpret_cast<const char*>(next), _MM_HINT_T1);
-  }
-};
-
-VECTOR_FUNCTION Ahead ahead_of(const MultiplyTask& task, int row) noexcept {
-  const Tensor& w = *task.weights;
-  const std::byte* begin = w.data + (task.first_row + row) * w.row_bytes;
-  const std::int64_t rows = std::clamp(task.rows - row, 0, kLanes);
-  const std::int64_t blocks = std::max<std::int64_t>(w.columns / kBlock, 1);
-  return {begin, begin + rows * w.row_bytes, kLanes * w.row_bytes / blocks + 1};
-}
-
 // kLanes rows times a few tokens, weights in registers.
 template <Format format, int tokens>
 VECTOR_FUNCTION void multiply_fused(const MultiplyTask& task, int row) noexcept {
   const int count = std::min(kLanes, task.rows - row);
   const TileRows rows = tile_rows(*task.weights, task.first_row + row, count);
   const auto blocks = static_cast<int>(task.weights->columns / kBlock);
-  Ahead ahead = ahead_of(task, row + kLanes);
+  Ahead ahead(task, row + kLanes, kLanes, blocks);
   Floats sum[tokens];
 #pragma GCC unroll 8
   for (int t = 0; t < tokens; ++t) sum[t] = zero();
   for (int block = 0; block < blocks; ++block) {
-    ahead.fetch();
+    ahead.step();
     Bytes weights[kGroups];
     const Floats scales = unpack<format>(rows, block, weights);
 #pragma GCC unroll 8
@@ -139,7 +119,7 @@ VECTOR_FUNCTION void multiply_fused(const MultiplyTask& task, int row) noexcept 
   for (int t = 0; t < tokens; ++t) store_first(task.y + t * task.y_stride + row, sum[t], count);
 }
 
-// A block of a tile in scratch: kTileVectors · kLanes rows.
+// A block of a tile in scratch: kTileRows rows.
 struct PackedBlock {
   Floats scales[kTileVectors];
   Bytes weights[kGroups][kTileVectors];
@@ -163,7 +143,7 @@ VECTOR_FUNCTION void pack_tile(const MultiplyTask& task, int row, PackedBlock* t
 
 template <int tokens>
 VECTOR_FUNCTION void multiply_tile(const MultiplyTask& task, int row, int first_token,
-                                   const PackedBlock* tile) noexcept {
+                                   const PackedBlock* tile, Ahead& ahead) noexcept {
   const auto blocks = static_cast<int>(task.weights->columns / kBlock);
   const Int8Block* x[tokens];
   Floats sum[kTileVectors][tokens];
@@ -175,6 +155,7 @@ VECTOR_FUNCTION void multiply_tile(const MultiplyTask& task, int row, int first_
   }
   for (int block = 0; block < blocks; ++block) {
     const PackedBlock& w = tile[block];
+    ahead.step();
     Bytes products[kTileVectors][tokens];
 #pragma GCC unroll 8
     for (int t = 0; t < tokens; ++t) {
@@ -216,46 +197,42 @@ VECTOR_FUNCTION void multiply_tile(const MultiplyTask& task, int row, int first_
 VECTOR_FUNCTION void multiply_packed(const MultiplyTask& task, int row,
                                      const PackedBlock* tile) noexcept {
   int first = 0;
-  for (int groups = (task.tokens + kTileTokens - 1) / kTileTokens; groups > 0; --groups) {
+  int groups = (task.tokens + kTileTokens - 1) / kTileTokens;
+  Ahead ahead(task, row + kTileRows, kTileRows, task.weights->columns / kBlock * groups);
+  for (; groups > 0; --groups) {
     const int tokens = (task.tokens - first + groups - 1) / groups;
     switch (tokens) {
       case 1:
-        multiply_tile<1>(task, row, first, tile);
+        multiply_tile<1>(task, row, first, tile, ahead);
         break;
       case 2:
-        multiply_tile<2>(task, row, first, tile);
+        multiply_tile<2>(task, row, first, tile, ahead);
         break;
       case 3:
-        multiply_tile<3>(task, row, first, tile);
+        multiply_tile<3>(task, row, first, tile, ahead);
         break;
       case 4:
-        multiply_tile<4>(task, row, first, tile);
+        multiply_tile<4>(task, row, first, tile, ahead);
         break;
       case 5:
-        multiply_tile<5>(task, row, first, tile);
+        multiply_tile<5>(task, row, first, tile, ahead);
         break;
       default:
-        multiply_tile<6>(task, row, first, tile);
+        multiply_tile<6>(task, row, first, tile, ahead);
     }
     first += tokens;
   }
 }
 static_assert(kTileTokens <= 6);
 
-// Scratch for kUnpackedRows padded rows of f32 holds a tile, and what alignment takes.
-static_assert(sizeof(PackedBlock) + alignof(PackedBlock) <= kUnpackedRows * kBlock * sizeof(float));
-
-VECTOR_FUNCTION PackedBlock* tile_in(float* scratch) noexcept {
-  const auto address = reinterpret_cast<std::uintptr_t>(scratch);
-  const std::uintptr_t past = address % alignof(PackedBlock);
-  return reinterpret_cast<PackedBlock*>(address + (past == 0 ? 0 : alignof(PackedBlock) - past));
-}
+// Scratch holds kUnpackedRows rows of f32, padded by a block.
+static_assert(sizeof(PackedBlock) <= kUnpackedRows * kBlock * sizeof(float));
 
 template <Format format>
 VECTOR_FUNCTION void multiply_format(const MultiplyTask& task) noexcept {
   if (task.tokens > kFusedTokens) {
-    PackedBlock* tile = tile_in(task.scratch);
-    for (int row = 0; row < task.rows; row += kTileVectors * kLanes) {
+    auto* tile = aligned_in<PackedBlock>(task.scratch);
+    for (int row = 0; row < task.rows; row += kTileRows) {
       pack_tile<format>(task, row, tile);
       multiply_packed(task, row, tile);
     }

@@ -110,9 +110,10 @@ struct Kernels {
 
 extern const Kernels kReference;  // plain loops; what the others are held against
 extern const Kernels kAvx2;       // AVX2, FMA, F16C
+extern const Kernels kAvxVnni;    // and AVX-VNNI
 extern const Kernels kAvx512;     // AVX-512 F, BW, DQ, VL
 extern const Kernels kAvx512Vnni;
-extern const Kernels kAvx512Bf16;
+extern const Kernels kAvx512Bf16;  // and VNNI
 // The same, with sums in double, for comparisons.
 extern const Kernels kAvx2Precise;
 extern const Kernels kAvx512Precise;

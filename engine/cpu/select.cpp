@@ -14,8 +14,8 @@ namespace cpu {
 namespace {
 
 // Best first.
-constexpr auto kNames =
-    std::to_array<std::string_view>({"avx512-bf16", "avx512-vnni", "avx512", "avx2", "reference"});
+constexpr auto kNames = std::to_array<std::string_view>(
+    {"avx512-bf16", "avx512-vnni", "avx512", "avx-vnni", "avx2", "reference"});
 
 struct Set {
   const Kernels& native;
@@ -26,6 +26,7 @@ struct Set {
 const std::array<Set, kNames.size()> kSets = {{{kAvx512Bf16, kAvx512Precise},
                                                {kAvx512Vnni, kAvx512Precise},
                                                {kAvx512, kAvx512Precise},
+                                               {kAvxVnni, kAvx2Precise},
                                                {kAvx2, kAvx2Precise},
                                                {kReference, kReference}}};
 
@@ -39,6 +40,7 @@ bool machine_has(std::string_view name) noexcept {
   if (name == "avx512-bf16") {
     return machine_has("avx512-vnni") && __builtin_cpu_supports("avx512bf16");
   }
+  if (name == "avx-vnni") return machine_has("avx2") && __builtin_cpu_supports("avxvnni");
   if (name == "avx512-vnni") return machine_has("avx512") && __builtin_cpu_supports("avx512vnni");
   if (name == "avx512") {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&

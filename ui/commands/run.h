@@ -12,7 +12,7 @@ namespace fathom::ui {
 // Where the weights are and how they are computed; shared by every command that loads a model.
 struct ModelOptions {
   std::string path;              // file or folder; empty: FATHOM_MODEL, then the embedded pocket
-  std::string kernels = "auto";  // reference, avx2, avx512 or auto
+  std::string kernels = "auto";  // or a set by name
   int threads = 0;               // 0: one per core
 };
 

@@ -315,7 +315,7 @@ TEST_P(KernelsTest, KeepsNaN) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Sets, KernelsTest,
-                         testing::Values(&kAvx2, &kAvx512, &kAvx512Vnni, &kAvx512Bf16,
+                         testing::Values(&kAvx2, &kAvxVnni, &kAvx512, &kAvx512Vnni, &kAvx512Bf16,
                                          &kAvx2Precise, &kAvx512Precise),
                          [](const auto& param) {
                            const bool precise =
