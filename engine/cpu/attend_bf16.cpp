@@ -13,6 +13,7 @@
 // pair by pair, in one accumulator. Blocks are counted from the query's first row. How heads are
 // split over tasks does not show.
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include <immintrin.h>
@@ -98,6 +99,11 @@ VECTOR_FUNCTION __m512bh broadcast_pair(const std::uint16_t* p) noexcept {
   return pairs;
 }
 
+// As _mm512_dpbf16_ps, of which g++ 12 copies sums that start equal at every step.
+VECTOR_FUNCTION void add_products(__m512& sum, __m512bh a, __m512bh b) noexcept {
+  asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
+}
+
 VECTOR_FUNCTION __m512i bits(__m512bh x) noexcept {
   __m512i integers;
   std::memcpy(&integers, &x, sizeof integers);
@@ -136,13 +142,18 @@ VECTOR_FUNCTION __m512i codes_to_bf16(const std::byte* p, float scale) noexcept 
                                _mm512_set1_epi16(0x7FC0));
 }
 
+// As ue8m0_to_f32, but inline: 2^(code - 127), of which 2^-127 is a subnormal and 255 is NaN.
+VECTOR_FUNCTION float scale_at(std::byte scale) noexcept {
+  const auto code = std::to_integer<std::uint32_t>(scale);
+  return std::bit_cast<float>(code == 0 ? 0x00400000U : code == 255 ? 0x7FC00000U : code << 23);
+}
+
 // Columns [c, c + 32) of a packed row.
 VECTOR_FUNCTION __m512i load_columns(const RowFormat& format, const std::byte* row,
                                      int c) noexcept {
   const int plain = format.width - format.rope;
   if (c >= plain) return _mm512_loadu_si512(row + plain + 2 * static_cast<std::int64_t>(c - plain));
-  const auto code = std::to_integer<std::uint8_t>(row[plain + 2 * format.rope + c / kKvGroup]);
-  return codes_to_bf16(row + c, ue8m0_to_f32(code));
+  return codes_to_bf16(row + c, scale_at(row[plain + 2 * format.rope + c / kKvGroup]));
 }
 
 VECTOR_FUNCTION void unpack_rows(const AttendTask& task, int first, int count,
@@ -207,7 +218,7 @@ VECTOR_FUNCTION void score_tile(const Scratch& s, int vector, int row) noexcept 
     for (int r = 0; r < rows; ++r) {
       const __m512bh key = broadcast_pair(keys + r * s.width + 2 * pair);
 #pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v) sum[r][v] = _mm512_dpbf16_ps(sum[r][v], heads[v], key);
+      for (int v = 0; v < vectors; ++v) add_products(sum[r][v], heads[v], key);
     }
   }
   float* out = s.scores + (std::int64_t{row} * s.vectors + vector) * kLanes;
@@ -303,7 +314,7 @@ VECTOR_FUNCTION void add_tile(const Scratch& s, int pairs, int head, std::int64_
     for (int h = 0; h < heads; ++h) {
       const __m512bh weight = broadcast_pair(weights + pair * stride + 2 * h);
 #pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v) sum[h][v] = _mm512_dpbf16_ps(sum[h][v], rows[v], weight);
+      for (int v = 0; v < vectors; ++v) add_products(sum[h][v], rows[v], weight);
     }
   }
 #pragma GCC unroll 6
@@ -315,13 +326,30 @@ VECTOR_FUNCTION void add_tile(const Scratch& s, int pairs, int head, std::int64_
   }
 }
 
+// The next block's rows. Chosen rows lie anywhere: without asking ahead, each would cost the
+// memory's whole latency, and asking for all at once would wait for its bandwidth.
+struct RowsAhead {
+  const std::byte* const* rows;
+  int count;
+  std::int64_t bytes;
+  int per_step;
+
+  VECTOR_FUNCTION void step() noexcept {
+    for (int i = 0; i < per_step && count > 0; ++i, ++rows, --count) {
+      for (std::int64_t at = 0; at < bytes; at += 64) _mm_prefetch(*rows + at, _MM_HINT_T1);
+    }
+  }
+};
+
 template <int vectors>
 VECTOR_FUNCTION void add_columns(const Scratch& s, int pairs, int heads, std::int64_t column,
-                                 float* out) noexcept {
+                                 RowsAhead& ahead, float* out) noexcept {
   int h = 0;
   for (; h + kTileHeads <= heads; h += kTileHeads) {
+    ahead.step();
     add_tile<kTileHeads, vectors>(s, pairs, h, column, out);
   }
+  ahead.step();
   if (h + 4 <= heads) {
     add_tile<4, vectors>(s, pairs, h, column, out);
     h += 4;
@@ -333,13 +361,16 @@ VECTOR_FUNCTION void add_columns(const Scratch& s, int pairs, int heads, std::in
   if (h < heads) add_tile<1, vectors>(s, pairs, h, column, out);
 }
 
-VECTOR_FUNCTION void add_rows(const Scratch& s, int count, int heads, float* out) noexcept {
+VECTOR_FUNCTION void add_rows(const Scratch& s, int count, int heads, RowsAhead ahead,
+                              float* out) noexcept {
   const int pairs = (count + 1) / 2;
+  const std::int64_t steps = (s.width / (kTileVectors * kLanes) + 1) * (heads / kTileHeads + 1);
+  ahead.per_step = static_cast<int>(kRows / steps) + 1;
   std::int64_t c = 0;
   for (; c + kTileVectors * kLanes <= s.width; c += kTileVectors * kLanes) {
-    add_columns<kTileVectors>(s, pairs, heads, c, out);
+    add_columns<kTileVectors>(s, pairs, heads, c, ahead, out);
   }
-  for (; c < s.width; c += kColumns) add_columns<2>(s, pairs, heads, c, out);
+  for (; c < s.width; c += kColumns) add_columns<2>(s, pairs, heads, c, ahead, out);
 }
 
 bool in_bf16(const RowFormat& format) noexcept {
@@ -360,7 +391,12 @@ VECTOR_FUNCTION void attend(const AttendTask& task) noexcept {
     unpack_rows(task, first, count, s);
     score_rows(s, count);
     weigh_rows(s, count, task.scale);
-    add_rows(s, count, task.heads, task.out);
+    const int next = first + count;
+    const RowsAhead ahead{.rows = task.rows + next,
+                          .count = std::min(kRows, task.count - next),
+                          .bytes = task.format->bytes,
+                          .per_step = 0};
+    add_rows(s, count, task.heads, ahead, task.out);
   }
   for (int h = 0; h < task.heads; ++h) {
     const __m512 share = _mm512_set1_ps(1 / s.total[h]);

@@ -44,7 +44,6 @@ constexpr int kSteps = kWidth / 4;            // of four entries
 constexpr int kOctavesMax = 2;                // between the largest and the smallest scale
 constexpr int kWholeMax = 12 << kOctavesMax;  // 12 halves are the largest FP4 value
 constexpr int kBias = kWholeMax;
-constexpr int kGroups = kWidth / kKeyGroup;
 
 // A query as whole numbers: even entries first, then odd ones, as keys unpack.
 struct WholeQuery {
@@ -165,50 +164,77 @@ alignas(64) constexpr auto kTables = [] {
   return tables;
 }();
 
-// A key's 64 even and 64 odd entries as whole numbers, with the bias. Returns its unit, 0 if its
-// groups' scales differ by too much.
-VECTOR_FUNCTION float unpack_key(const std::byte* stored, __m512i* even, __m512i* odd) noexcept {
-  int codes[kGroups];
-  int largest = 0;
-  int smallest = 255;
-#pragma GCC unroll 4
-  for (int g = 0; g < kGroups; ++g) {
-    codes[g] = std::to_integer<int>(stored[kWidth / 2 + g]);
-    largest = std::max(largest, codes[g]);
-    smallest = std::min(smallest, codes[g]);
+// Where the keys of a tile lie.
+struct Addresses {
+  const std::byte* keys[kTileKeys] = {};
+};
+
+// Keys [first, first + count); those behind repeat the last.
+VECTOR_FUNCTION void find_tile(const RowTable& keys, std::int64_t first, int count,
+                               Addresses* to) noexcept {
+  if (count <= 0) return;
+  std::int64_t page = first / keys.rows_per_page;
+  std::int64_t slot = first % keys.rows_per_page;
+  const std::byte* key = nullptr;
+  for (int i = 0; i < kTileKeys; ++i) {
+    if (i < count) {
+      key = keys.pages[page] + keys.offset + slot * keys.format.bytes;
+      if (++slot == keys.rows_per_page) {
+        slot = 0;
+        ++page;
+      }
+    }
+    to->keys[i] = key;
   }
-  if (largest - smallest > kOctavesMax || largest < 67 || largest > 187) return 0;
-  std::uint32_t scales = 0;
-  std::memcpy(&scales, stored + kWidth / 2, sizeof scales);
-  const __m128i octaves = _mm_sub_epi8(_mm_set1_epi8(static_cast<char>(largest)),
-                                       _mm_cvtsi32_si128(static_cast<int>(scales)));
-  // Each group lies in 128 bits, so each may have its own table of 16 bytes.
-  const __m512i of_group =
-      _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3),
-                               _mm512_cvtepu8_epi32(octaves));
+}
+
+// The scales of sixteen keys: of each key four codes in a dword. Returns whether no key's differ by
+// more than kOctavesMax; then `octaves` are their distances to the key's largest.
+VECTOR_FUNCTION bool compare_scales(const std::byte* const* keys, std::uint32_t* octaves,
+                                    float* units) noexcept {
+  alignas(64) std::uint32_t codes[kLanes];
+  for (int i = 0; i < kLanes; ++i) std::memcpy(codes + i, keys[i] + kWidth / 2, sizeof *codes);
+  const __m512i all = _mm512_load_si512(codes);
+  __m512i largest = _mm512_max_epu8(all, _mm512_rol_epi32(all, 8));
+  largest = _mm512_max_epu8(largest, _mm512_rol_epi32(largest, 16));
+  const __m512i distances = _mm512_sub_epi8(largest, all);
+  _mm512_store_si512(octaves, distances);
+  const __m512i exponents = _mm512_srli_epi32(largest, 24);
+  _mm512_store_si512(
+      units,
+      _mm512_slli_epi32(_mm512_sub_epi32(exponents, _mm512_set1_epi32(1 + kOctavesMax)), 23));
+  // Near the ends of f32 there is no such unit.
+  const __m512i moderate = _mm512_sub_epi32(exponents, _mm512_set1_epi32(67));
+  return _mm512_cmpgt_epu8_mask(distances, _mm512_set1_epi8(kOctavesMax)) == 0 &&
+         _mm512_cmpgt_epu32_mask(moderate, _mm512_set1_epi32(120)) == 0;
+}
+
+// A key's 64 even and 64 odd entries as whole numbers, with the bias. `octaves`: of its groups,
+// each of which lies in 128 bits, so that it may have a table of 16 bytes of its own.
+VECTOR_FUNCTION void unpack_key(const std::byte* key, std::uint32_t octaves, __m512i* even,
+                                __m512i* odd) noexcept {
+  const __m512i of_group = _mm512_and_si512(
+      _mm512_srlv_epi32(_mm512_set1_epi32(static_cast<int>(octaves << 2)),
+                        _mm512_setr_epi32(0, 0, 0, 0, 8, 8, 8, 8, 16, 16, 16, 16, 24, 24, 24, 24)),
+      _mm512_set1_epi32(kOctavesMax << 2 | 4));
   const __m512i index =
-      _mm512_add_epi32(_mm512_slli_epi32(of_group, 2),
-                       _mm512_setr_epi32(0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3));
+      _mm512_or_si512(of_group, _mm512_setr_epi32(0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3));
   const __m512i table = _mm512_permutexvar_epi32(index, _mm512_load_si512(kTables.data()));
-  const __m512i pairs = _mm512_loadu_si512(stored);
+  const __m512i pairs = _mm512_loadu_si512(key);
   const __m512i nibble = _mm512_set1_epi8(15);
   *even = _mm512_shuffle_epi8(table, _mm512_and_si512(pairs, nibble));
   *odd = _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(pairs, 4), nibble));
-  return power_of_two(largest - 127 - 1 - kOctavesMax);
 }
 
-// False if a key does not fit. Lanes behind `count` repeat the last key.
-VECTOR_FUNCTION bool unpack_tile(const RowTable& keys, std::int64_t first, int count,
-                                 Tile* tile) noexcept {
+// False if a key does not fit.
+VECTOR_FUNCTION bool unpack_tile(const Addresses& from, Tile* tile) noexcept {
   for (int v = 0; v < kVectors; ++v) {
+    const std::byte* const* keys = from.keys + v * kLanes;
+    alignas(64) std::uint32_t octaves[kLanes];
+    if (!compare_scales(keys, octaves, tile->units + v * kLanes)) return false;
     __m512i even[kLanes];
     __m512i odd[kLanes];
-    for (int i = 0; i < kLanes; ++i) {
-      const int j = v * kLanes + i;
-      const float unit = unpack_key(keys.row(first + std::min(j, count - 1)), even + i, odd + i);
-      if (unit == 0) return false;
-      tile->units[j] = unit;
-    }
+    for (int i = 0; i < kLanes; ++i) unpack_key(keys[i], octaves[i], even + i, odd + i);
     transpose(even);
     transpose(odd);
 #pragma GCC unroll 16
@@ -221,10 +247,16 @@ VECTOR_FUNCTION bool unpack_tile(const RowTable& keys, std::int64_t first, int c
 }
 
 // --------------------------------------------------------------------------------------- scores
+// As _mm512_dpbusd_epi32, of which g++ 12 copies sums that start equal at every step.
+VECTOR_FUNCTION void add_products(__m512i& sum, __m512i keys, __m512i q) noexcept {
+  asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(keys), "v"(q));
+}
+
 // sums[v] += Σ weights[h] · max(0, q[h] · keys) over `heads` heads from `head` on.
+// Not inlined: among more code g++ 12 keeps the sums in memory.
 template <int heads>
-VECTOR_FUNCTION void add_heads(const WholeQuery& query, int head, const Tile& tile,
-                               __m512* sums) noexcept {
+VECTOR_TARGET [[gnu::noinline]] void add_heads(const WholeQuery& query, int head, const Tile& tile,
+                                               __m512* sums) noexcept {
   const std::int8_t* values = query.values + head * kWidth;
   __m512i dots[heads][kVectors];
 #pragma GCC unroll 6
@@ -233,15 +265,16 @@ VECTOR_FUNCTION void add_heads(const WholeQuery& query, int head, const Tile& ti
     for (int v = 0; v < kVectors; ++v) dots[h][v] = _mm512_set1_epi32(query.starts[head + h]);
   }
   for (int step = 0; step < kSteps; ++step) {
+    __m512i keys[kVectors];
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) keys[v] = tile.keys[step][v];
 #pragma GCC unroll 6
     for (int h = 0; h < heads; ++h) {
       std::int32_t four = 0;
       std::memcpy(&four, values + h * kWidth + 4 * step, sizeof four);
       const __m512i q = _mm512_set1_epi32(four);
 #pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) {
-        dots[h][v] = _mm512_dpbusd_epi32(dots[h][v], tile.keys[step][v], q);
-      }
+      for (int v = 0; v < kVectors; ++v) add_products(dots[h][v], keys[v], q);
     }
   }
 #pragma GCC unroll 6
@@ -255,12 +288,26 @@ VECTOR_FUNCTION void add_heads(const WholeQuery& query, int head, const Tile& ti
   }
 }
 
+// Asks for some keys of the next tile: all at once would wait for the memory. Null addresses are
+// allowed.
+VECTOR_FUNCTION void prefetch(const Addresses& next, int first, int end) noexcept {
+  for (int i = first; i < std::min(end, kTileKeys); ++i) {
+    // Not _mm_prefetch: g++ 12 drops calls of functions that do nothing else.
+    asm volatile("prefetcht0 %0" : : "m"(*next.keys[i]));
+    asm volatile("prefetcht0 %0" : : "m"(next.keys[i][kWidth / 2]));
+  }
+}
+
 VECTOR_FUNCTION void score_tile(const WholeQuery& query, int heads, const Tile& tile, int count,
-                                float* scores) noexcept {
+                                const Addresses& next, float* scores) noexcept {
   __m512 sums[kVectors];
   for (int v = 0; v < kVectors; ++v) sums[v] = _mm512_setzero_ps();
   int h = 0;
-  for (; h + kTileHeads <= heads; h += kTileHeads) add_heads<kTileHeads>(query, h, tile, sums);
+  for (; h + kTileHeads <= heads; h += kTileHeads) {
+    prefetch(next, h, h + kTileHeads);
+    add_heads<kTileHeads>(query, h, tile, sums);
+  }
+  prefetch(next, h, kTileKeys);
   if (h + 4 <= heads) {
     add_heads<4>(query, h, tile, sums);
     h += 4;
@@ -295,12 +342,18 @@ VECTOR_FUNCTION void index_scores(const IndexTask& task) noexcept {
     queries[i] = whole_query(task, i, memory + i * query_floats(task.heads));
   }
   Tile tile;
+  Addresses current;
+  Addresses next;
+  find_tile(*task.keys, task.first, std::min(kTileKeys, task.count), &next);
   for (int first = 0; first < task.count; first += kTileKeys) {
     const int count = std::min(kTileKeys, task.count - first);
-    const bool fits = unpack_tile(*task.keys, task.first + first, count, &tile);
+    current = next;
+    find_tile(*task.keys, task.first + first + count,
+              std::min(kTileKeys, task.count - first - count), &next);
+    const bool fits = unpack_tile(current, &tile);
     for (int i = 0; i < task.queries; ++i) {
       if (fits && queries[i].fits) {
-        score_tile(queries[i], task.heads, tile, count,
+        score_tile(queries[i], task.heads, tile, count, next,
                    task.scores + i * task.scores_stride + first);
       } else {
         score_in_f32(task, i, first, count);
