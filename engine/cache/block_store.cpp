@@ -37,13 +37,26 @@ std::string random_name() {
   return fmt::format("{:08x}{:08x}", random(), random());
 }
 
+[[noreturn]] void fail(const fs::path& folder, int why) {
+  throw std::system_error(why, std::generic_category(), folder.string());
+}
+
+// Folders for their owner alone, whatever the umask is. One that is there keeps what the owner may
+// do with it, so that a read-only one stays so.
 void make_private(const fs::path& folder) {
-  if (::mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) {
-    throw std::system_error(errno, std::generic_category(), folder.string());
+  std::error_code failed;
+  const fs::path above = folder.parent_path();
+  if (!above.empty() && !fs::exists(above, failed)) make_private(above);
+  if (::mkdir(folder.c_str(), 0700) == 0) {
+    if (::chmod(folder.c_str(), 0700) != 0) fail(folder, errno);
+    return;
   }
-  // Whatever the umask was, and whoever made it first.
-  if (::chmod(folder.c_str(), 0700) != 0) {
-    throw std::system_error(errno, std::generic_category(), folder.string());
+  struct stat about = {};
+  if (errno != EEXIST || ::stat(folder.c_str(), &about) != 0) fail(folder, errno);
+  if (!S_ISDIR(about.st_mode)) fail(folder, ENOTDIR);
+  if (about.st_uid != ::geteuid()) fail(folder, EPERM);
+  if ((about.st_mode & 077U) != 0 && ::chmod(folder.c_str(), about.st_mode & 0700U) != 0) {
+    fail(folder, errno);
   }
 }
 
@@ -59,12 +72,7 @@ BlockStore::BlockStore(fs::path folder, SegmentKind kind)
     : folder_(std::move(folder)), kind_(std::move(kind)) {}
 
 void BlockStore::prepare() {
-  std::error_code failed;
-  const fs::path above = folder_.parent_path();
-  if (!above.empty() && !fs::exists(above, failed)) {
-    fs::create_directories(above.parent_path(), failed);
-    make_private(above);
-  }
+  make_private(folder_.parent_path());
   make_private(folder_);
 }
 

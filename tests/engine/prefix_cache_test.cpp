@@ -2,8 +2,12 @@
 #include "engine/prefix_cache.h"
 
 #include <algorithm>
+#include <csignal>
+#include <fstream>
 #include <random>
 #include <vector>
+
+#include <sys/resource.h>
 
 #include <gtest/gtest.h>
 
@@ -194,6 +198,86 @@ TEST(PrefixCache, TakesFromDiskWhatMemoryForgot) {
   const Prefill prefill = session.sync(kTokens, {}, {});
   EXPECT_EQ(prefill.reused, 400);
   EXPECT_EQ(copy(session.logits()), fresh_logits(kTokens));
+}
+
+// Files larger than this cannot be written, as on a full disk.
+class Full {
+ public:
+  explicit Full(rlim_t bytes) {
+    ::signal(SIGXFSZ, SIG_IGN);
+    ::getrlimit(RLIMIT_FSIZE, &before_);
+    const rlimit limit = {bytes, before_.rlim_max};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~Full() { ::setrlimit(RLIMIT_FSIZE, &before_); }
+  Full(const Full&) = delete;
+  Full& operator=(const Full&) = delete;
+
+ private:
+  rlimit before_ = {};
+};
+
+TEST(PrefixCache, GoesOnWithoutAFullDiskAndSaysSoOnce) {
+  const tests::TempDir dir;
+  int told = 0;
+  const auto cache = cache_in(dir.path(), {.on_trouble = [&](const std::string&) { ++told; }});
+  {
+    const Full full(60 << 10);
+    remembered(cache, kTokens, "a");
+    remembered(cache, some_tokens(400, 5), "b");
+    cache->flush();
+  }
+  EXPECT_EQ(told, 1);
+  Session session(engine(), cache);
+  const auto more = joined(kTokens, {1, 2});
+  EXPECT_EQ(session.sync(more, {}, {}).reused, std::ssize(kTokens));
+  EXPECT_EQ(copy(session.logits()), fresh_logits(more));
+  Session after(engine(), cache_in(dir.path()));
+  after.sync(more, {}, {});
+  EXPECT_EQ(copy(after.logits()), fresh_logits(more));
+}
+
+TEST(PrefixCache, GoesOnWithoutAFolderAndSaysSoOnce) {
+  std::string why;
+  const auto cache = cache_in("/proc/nowhere/kv", {.on_trouble = [&](const std::string& text) {
+                                EXPECT_TRUE(why.empty());
+                                why = text;
+                              }});
+  remembered(cache, kTokens);
+  EXPECT_NE(why.find("/proc/nowhere"), std::string::npos) << why;
+  Session session(engine(), cache);
+  EXPECT_EQ(session.sync(joined(kTokens, {1}), {}, {}).reused, std::ssize(kTokens));
+}
+
+TEST(PrefixCache, ComputesAgainWhatIsDamaged) {
+  const tests::TempDir dir;
+  remembered(cache_in(dir.path()), kTokens, "a");
+  std::mt19937 random(1);
+  for (int i = 0; i < 12; ++i) {
+    for (const auto& entry : std::filesystem::directory_iterator(dir.path() / "v1")) {
+      std::fstream file(entry.path(), std::ios::in | std::ios::out | std::ios::binary);
+      const auto at = static_cast<std::streamoff>(random() % entry.file_size());
+      file.seekg(at);
+      const int byte = file.get();
+      file.seekp(at);
+      file.put(static_cast<char>(byte ^ 4));
+    }
+    Session session(engine(), cache_in(dir.path()), "a");
+    const auto tokens = joined(kTokens, {i});
+    session.sync(tokens, {}, {});
+    EXPECT_EQ(copy(session.logits()), fresh_logits(tokens)) << i;
+    session.remember();
+  }
+}
+
+TEST(PrefixCache, ForksShareAllButTheState) {
+  const auto cache = cache_in({});
+  const Session parent = remembered(cache, first(kTokens, 384));
+  Session child = parent.fork();
+  child.append(5);
+  EXPECT_EQ(copy(child.logits()),
+            fresh_logits(joined({kTokens.begin(), kTokens.begin() + 384}, {5})));
+  EXPECT_EQ(copy(parent.logits()), fresh_logits(first(kTokens, 384)));
 }
 
 }  // namespace
