@@ -126,7 +126,9 @@ void Turn::write_start() {
                         {"mode", agent::name(mode_)},
                         {"sandbox", bench_.options.sandbox},
                         {"tools", names},
-                        {"seed", bench_.options.seed}},
+                        {"seed", bench_.options.seed},
+                        {"temperature", bench_.options.sampling.temperature},
+                        {"think_budget", bench_.options.budget.think_tokens}},
                        {.tokens = piece});
   if (piece) {
     bench_.conversation.add_rendered(piece->tokens, Conversation::Rendered::system_text);

@@ -3,17 +3,14 @@
 
 #include <algorithm>
 #include <cctype>
-#include <chrono>
 #include <cstdlib>
 #include <cstring>
-#include <mutex>
 #include <utility>
 
 #include <fmt/format.h>
 
 #include "memory/error.h"
-#include "memory/schema.h"
-#include "memory/sqlite.h"
+#include "memory/store_parts.h"
 #include "memory/ulid.h"
 
 namespace fathom::memory {
@@ -22,11 +19,6 @@ namespace {
 constexpr std::string_view kConversationColumns =
     "id, title, workspace, model, fingerprint, vocabulary, status, created_ms, updated_ms, "
     "events, turns, steps";
-
-std::int64_t now_ms() {
-  using std::chrono::duration_cast, std::chrono::milliseconds, std::chrono::system_clock;
-  return duration_cast<milliseconds>(system_clock::now().time_since_epoch()).count();
-}
 
 ConversationRecord conversation_of(const Statement& record) {
   return {.id = record.text(0),
@@ -103,13 +95,6 @@ void insert_outcome(Database& database, std::string_view id, const OutcomeRecord
 }
 
 }  // namespace
-
-struct Store::Parts {
-  explicit Parts(std::string file) : database(std::move(file)) { migrate(database); }
-
-  mutable std::mutex mutex;
-  mutable Database database;  // guarded by mutex
-};
 
 std::filesystem::path Store::default_path() {
   const char* data = std::getenv("XDG_DATA_HOME");

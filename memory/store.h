@@ -59,6 +59,13 @@ struct OutcomeRecord {
   std::string full;  // everything, where `text` leaves something out; else empty
 };
 
+// One reply of the model, by its turn and its step inside it; {0, 0} is what lies before the first
+// message.
+struct StepId {
+  int turn = 0;
+  int step = 0;
+};
+
 // What becomes durable together: an event and what it tells of.
 struct Entry {
   EventRecord event;
@@ -92,6 +99,14 @@ class Store {
   void append(std::string_view id, const Entry& entry);
 
   void rename(std::string_view id, std::string_view title);
+
+  // A new conversation that begins with this one, all of it or up to a step and its outcomes.
+  // Returns its id. Throws Error if there is no such conversation or step.
+  std::string fork(std::string_view id, std::optional<StepId> at = std::nullopt);
+
+  // Goes back to what was after a step and its outcomes: only that is resumed. Events stay; all
+  // that was there is kept as a conversation of its own, whose id is returned.
+  std::string rewind(std::string_view id, StepId at);
 
   // Latest first; at most `limit`. `workspace`: only those of that folder, empty: all.
   std::vector<ConversationRecord> list(int limit, std::string_view workspace = {}) const;

@@ -12,6 +12,7 @@
 #include "engine/error.h"
 #include "sandbox/error.h"
 #include "ui/commands/bench.h"
+#include "ui/commands/cache.h"
 #include "ui/commands/conversation.h"
 #include "ui/commands/debug.h"
 #include "ui/commands/model.h"
@@ -65,6 +66,9 @@ void add_run(CLI::App& program, ui::RunOptions& run, Chosen& chosen) {
       ->allow_extra_args(false);
   app.add_flag("-c,--continue", run.continue_latest, "Go on with the latest conversation here");
   app.add_option("-r,--resume", run.resume, "Go on with this conversation (id or its beginning)");
+  app.add_flag("--fork", run.fork, "With -c or -r: go on with a copy");
+  app.add_option("--at", run.at,
+                 "With -c or -r: from this step (7, or TURN.STEP); what followed is kept");
   app.add_option("--mode", run.mode, "auto chooses per step whether to think")
       ->check(CLI::IsMember({"auto", "fast", "think"}));
   app.add_option("--think-budget", run.think_budget, "Thinking tokens per step, 0: no limit");
@@ -122,21 +126,55 @@ void add_serve(CLI::App& program, ui::ServeOptions& serve, Chosen& chosen) {
 }
 
 void add_conversation(CLI::App& program, ui::ConversationOptions& options, Chosen& chosen) {
-  CLI::App& app = *program.add_subcommand("conversation", "List, show and export conversations");
+  CLI::App& app =
+      *program.add_subcommand("conversation", "List, show, export and branch conversations");
   app.require_subcommand(1);
-  for (const char* action : {"list", "show", "export"}) {
-    CLI::App& sub = *app.add_subcommand(action);
-    if (std::string(action) != "list") {
+  const auto add = [&](const char* action, const char* about) -> CLI::App& {
+    CLI::App& sub = *app.add_subcommand(action, about);
+    if (std::string_view(action) != "list") {
       sub.add_option("id", options.id, "Conversation, or a unique beginning of its id")->required();
     }
     sub.add_option("--store", options.store, "Database of conversations");
     sub.add_flag("--json", options.json, "JSON lines");
-    sub.add_option("--limit", options.limit, "Rows at most");
     sub.callback([&, action] {
       options.action = action;
       chosen = [&options] { return ui::conversation(options); };
     });
-  }
+    return sub;
+  };
+  add("list", "Latest first").add_option("--limit", options.limit, "Rows at most");
+  add("show", "As a terminal showed it");
+  add("export", "The event stream");
+  const char* step = "Step: its number in the conversation (7), or TURN.STEP (2.3)";
+  add("fork", "Copy, all of it or up to a step").add_option("--at", options.at, step);
+  add("rewind", "Go back to a step; what followed is kept as a conversation of its own")
+      .add_option("--at", options.at, step)
+      ->required();
+  add_model_flags(add("replay", "Sample again against the recorded outcomes, and compare ids"),
+                  options.model);
+}
+
+void add_cache(CLI::App& program, ui::CacheCommandOptions& options, Chosen& chosen) {
+  CLI::App& app = *program.add_subcommand("cache", "What is kept of computed tokens");
+  app.require_subcommand(1);
+  const auto add = [&](const char* action, const char* about) -> CLI::App& {
+    CLI::App& sub = *app.add_subcommand(action, about);
+    sub.add_option("--cache", options.cache.folder, "Folder (default: $XDG_CACHE_HOME/fathom/kv)")
+        ->envname("FATHOM_CACHE");
+    sub.add_flag("--json", options.json, "JSON lines");
+    sub.callback([&, action] {
+      options.action = action;
+      chosen = [&options] { return ui::cache(options); };
+    });
+    return sub;
+  };
+  add("list", "Where timelines can be taken up, last used first");
+  add("stat", "Tokens and bytes of each model");
+  add("verify", "Check every byte (exit 1 if any is damaged)");
+  CLI::App& prune = add("prune", "Remove what nothing can reach");
+  prune.add_flag("--all", options.all, "Remove everything");
+  prune.add_option("--to", options.keep, "Keep at most so many bytes; 8G")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false));
 }
 
 void add_tool(CLI::App& program, ui::ToolOptions& tool, Chosen& chosen) {
@@ -288,6 +326,7 @@ int dispatch(int count, char** values) {
   ui::RunOptions run;
   ui::ServeOptions serve;
   ui::ConversationOptions conversation;
+  ui::CacheCommandOptions cache;
   ui::ToolOptions tool;
   ui::ModelFileOptions model;
   ui::BenchOptions bench;
@@ -298,6 +337,7 @@ int dispatch(int count, char** values) {
   add_run(program, run, chosen);
   add_serve(program, serve, chosen);
   add_conversation(program, conversation, chosen);
+  add_cache(program, cache, chosen);
   add_tool(program, tool, chosen);
   add_model(program, model, chosen);
   add_bench(program, bench, chosen);

@@ -98,6 +98,12 @@ BlockStore::News BlockStore::look() {
     }
     seen_.insert(file);
   }
+  // Oldest first, as their writers left them.
+  const auto written = [](const StoredMoment& found) {
+    std::error_code gone;
+    return fs::last_write_time(found.moment.file, gone);
+  };
+  std::ranges::stable_sort(news.moments, std::less<>(), written);
   news.blocks = std::exchange(found_, {});
   for (int i = 0; i < std::ssize(segments_); ++i) {
     if (i != active_) list_new(i, news.blocks);

@@ -23,6 +23,10 @@ constexpr std::int64_t kQueueBytesMax = std::int64_t{1} << 30;
 // Bytes written between two looks at how much the folder takes.
 constexpr std::int64_t kMeasureEvery = std::int64_t{16} << 20;
 
+// What a timeline's ends may take on disk beside the newest: 64 steps of a small model, none of
+// V4-Flash, where one takes 15 MB and 200 of them would outweigh the rows.
+constexpr std::int64_t kOlderEndsBytes = std::int64_t{15} << 20;
+
 SegmentKind kind_for(BlockKey root, std::string_view fingerprint, const CacheShape& shape) {
   return {.root = root, .page_bytes = shape.page_bytes, .fingerprint = std::string(fingerprint)};
 }
@@ -75,7 +79,12 @@ void PrefixCache::Parts::see_news() {
   for (const BlockStore::StoredMoment& found : news.moments) {
     tree_.add(found.after, found.moment);
     if (found.moment.origin.named && found.moment.tokens % kMomentEvery != 0) {
-      ends_[found.moment.origin.owner].push_back({.after = found.after, .moment = found.moment});
+      std::error_code failed;
+      const auto bytes = std::filesystem::file_size(found.moment.file, failed);
+      ends_[found.moment.origin.owner].push_back(
+          {.after = found.after,
+           .moment = found.moment,
+           .bytes = failed ? 0 : static_cast<std::int64_t>(bytes)});
     }
   }
 }
@@ -264,25 +273,34 @@ void PrefixCache::Parts::write(const MomentTask& task) {
   stored.state = nullptr;
   const std::lock_guard lock(mutex_);
   tree_.add(task.after, stored);
-  replace_older(task);
-  if (stored.tokens % kMomentEvery == 0) return;
-  ends_[stored.origin.owner] = {{.after = task.after, .moment = stored}};
+  if (stored.tokens % kMomentEvery == 0) {
+    thin_multiples(task);
+  } else {
+    add_end(task.after, stored, state_bytes(task.moment));
+  }
 }
 
-// With mutex_ held. A newer end replaces a timeline's older ones, and a multiple of 4,096 the one
-// before it unless that is one of 8,192.
-void PrefixCache::Parts::replace_older(const MomentTask& task) {
-  const auto remove = [this](BlockKey after, const std::filesystem::path& file) {
-    store_->remove(file);
-    tree_.lose_moment(after, file);
-  };
-  if (task.moment.tokens % kMomentEvery != 0) {
-    for (const PrefixTree::Stop& end : ends_[task.moment.origin.owner]) {
-      const bool same = end.after == task.after && end.moment.open == task.moment.open;
-      if (!same) remove(end.after, end.moment.file);
-    }
-    return;
+void PrefixCache::Parts::remove_stored(BlockKey after, const std::filesystem::path& file) {
+  store_->remove(file);
+  tree_.lose_moment(after, file);
+}
+
+// Of a timeline the newest end stays, and what fits of those before it.
+void PrefixCache::Parts::add_end(BlockKey after, const Moment& stored, std::int64_t bytes) {
+  std::deque<End>& ends = ends_[stored.origin.owner];
+  std::erase_if(ends, [&](const End& end) { return end.moment.file == stored.file; });
+  std::int64_t older = 0;
+  for (const End& end : ends) older += end.bytes;
+  ends.push_back({.after = after, .moment = stored, .bytes = bytes});
+  while (std::ssize(ends) > kStepsKept || (older > kOlderEndsBytes && ends.size() > 1)) {
+    older -= ends.front().bytes;
+    remove_stored(ends.front().after, ends.front().moment.file);
+    ends.pop_front();
   }
+}
+
+// A multiple of 4,096 replaces the one before it unless that is one of 8,192.
+void PrefixCache::Parts::thin_multiples(const MomentTask& task) {
   const int before = task.moment.tokens - kMomentEvery;
   if (before == 0 || before % (2 * kMomentEvery) == 0) return;
   BlockKey key = task.after;
@@ -292,7 +310,7 @@ void PrefixCache::Parts::replace_older(const MomentTask& task) {
     key = block->parent;
   }
   for (const Moment& moment : tree_.moments(key)) {
-    if (moment.tokens == before && !moment.file.empty()) remove(key, moment.file);
+    if (moment.tokens == before && !moment.file.empty()) remove_stored(key, moment.file);
   }
 }
 

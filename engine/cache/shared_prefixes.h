@@ -71,7 +71,9 @@ class PrefixCache::Parts {
   void write_tasks(const std::stop_token& stop);
   void write(const BlockTask& task);
   void write(const MomentTask& task);
-  void replace_older(const MomentTask& task);
+  void thin_multiples(const MomentTask& task);
+  void add_end(BlockKey after, const Moment& stored, std::int64_t bytes);
+  void remove_stored(BlockKey after, const std::filesystem::path& file);
   void give_up_writing(const std::string& why) noexcept;
 
   // Constant after construction.
@@ -84,8 +86,13 @@ class PrefixCache::Parts {
   PrefixTree tree_;
   std::deque<Task> queue_;
   std::int64_t queued_bytes_ = 0;
-  std::int64_t next_shrink_ = 0;                                 // bytes at which to look again
-  std::map<std::uint64_t, std::vector<PrefixTree::Stop>> ends_;  // on disk, of named timelines
+  std::int64_t next_shrink_ = 0;  // bytes at which to look again
+  struct End {
+    BlockKey after;
+    Moment moment;
+    std::int64_t bytes = 0;
+  };
+  std::map<std::uint64_t, std::deque<End>> ends_;  // on disk, of named timelines, oldest first
   std::int64_t dropped_ = 0;
   bool writes_ = false;  // the folder can be written
   bool told_ = false;

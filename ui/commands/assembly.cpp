@@ -11,6 +11,7 @@
 #include "sandbox/run.h"
 #include "tools/desk.h"
 #include "tools/toolbox.h"
+#include "ui/commands/branches.h"
 #include "ui/commands/model_path.h"
 #include "ui/version.h"
 
@@ -126,8 +127,7 @@ struct Assembly::Parts {
 // Texts too long for an outcome stay readable when the conversation is resumed.
 fs::path Assembly::Parts::kept_folder(const std::string& conversation) const {
   if (options.ephemeral) return {};
-  const fs::path file = options.store.empty() ? memory::Store::default_path() : options.store;
-  return file.parent_path() / "kept" / conversation;
+  return kept_texts(options.store, conversation);
 }
 
 std::unique_ptr<tools::Toolbox> Assembly::Parts::toolbox(const agent::Profile& profile,

@@ -1,4 +1,4 @@
-// `fathom conversation`: lists, shows and exports what the store keeps.
+// `fathom conversation`: lists, shows, exports and branches what the store keeps.
 #include "ui/commands/conversation.h"
 
 #include <chrono>
@@ -12,6 +12,7 @@
 
 #include "agent/events.h"
 #include "memory/store.h"
+#include "ui/commands/branches.h"
 #include "ui/json_lines.h"
 #include "ui/plain_text.h"
 #include "ui/terminal.h"
@@ -91,11 +92,31 @@ int export_events(const ConversationOptions& options) {
   return 0;
 }
 
+// Prints the id to go on with; for a rewind also where the rest is.
+int branch(const ConversationOptions& options) {
+  memory::Store store = open_store(options);
+  const std::string id = store.find(options.id);
+  const bool fork = options.action == "fork";
+  const std::string made = fork ? fork_conversation(store, options.store, id, options.at)
+                                : rewind_conversation(store, options.store, id, options.at);
+  if (options.json) {
+    const Json line = fork ? Json{{"id", made}, {"from", id}} : Json{{"id", id}, {"branch", made}};
+    write_all(STDOUT_FILENO, line.dump() + "\n");
+  } else if (fork) {
+    write_all(STDOUT_FILENO, made + "\n");
+  } else {
+    write_all(STDOUT_FILENO, fmt::format("{} is back; what followed is kept as {}\n", id, made));
+  }
+  return 0;
+}
+
 }  // namespace
 
 int conversation(const ConversationOptions& options) {
   if (options.action == "show") return show(options);
   if (options.action == "export") return export_events(options);
+  if (options.action == "fork" || options.action == "rewind") return branch(options);
+  if (options.action == "replay") return replay_conversation(options);
   return list(options);
 }
 

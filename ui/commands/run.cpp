@@ -21,6 +21,7 @@
 #include "engine/error.h"
 #include "sandbox/error.h"
 #include "ui/commands/assembly.h"
+#include "ui/commands/branches.h"
 #include "ui/commands/interrupt.h"
 #include "ui/commands/prompt_input.h"
 #include "ui/json_lines.h"
@@ -184,8 +185,8 @@ AssemblyOptions assembly_options(const RunOptions& options, const Interrupt& int
           .on_progress = {}};
 }
 
-// The conversation to go on with; empty: a new one. Throws memory::Error if there is none.
-std::string conversation_to_resume(const RunOptions& options, Assembly& assembly) {
+// The conversation that -c or -r names; empty: a new one. Throws memory::Error if there is none.
+std::string named_conversation(const RunOptions& options, Assembly& assembly) {
   if (!options.resume.empty()) return assembly.store().find(options.resume);
   if (!options.continue_latest) return {};
   const auto latest = assembly.store().list(1, assembly.workspace().string());
@@ -196,6 +197,17 @@ std::string conversation_to_resume(const RunOptions& options, Assembly& assembly
                     assembly.workspace().string()));
   }
   return latest.front().id;
+}
+
+// The conversation to go on with: the named one, a copy of it, or what it was after a step.
+std::string conversation_to_resume(const RunOptions& options, Assembly& assembly) {
+  const std::string named = named_conversation(options, assembly);
+  if (named.empty()) return {};
+  if (options.fork) return fork_conversation(assembly.store(), options.store, named, options.at);
+  if (!options.at.empty()) {
+    rewind_conversation(assembly.store(), options.store, named, options.at);
+  }
+  return named;
 }
 
 // Programs that read JSON get their one result also when no turn could begin.
@@ -254,6 +266,11 @@ int run(const RunOptions& options) {
   const auto prompt = read_prompt(options.prompt);
   if (!prompt) {
     fmt::print(stderr, "fathom: {}\n", prompt.error());
+    return kExitUsage;
+  }
+  const bool goes_on = options.continue_latest || !options.resume.empty();
+  if (!goes_on && (options.fork || !options.at.empty())) {
+    fmt::print(stderr, "fathom: --fork and --at need a conversation: name it with -c or -r\n");
     return kExitUsage;
   }
   std::error_code error;

@@ -31,6 +31,8 @@ struct RunOptions {
 
   bool continue_latest = false;  // -c
   std::string resume;            // -r ID
+  bool fork = false;             // go on with a copy
+  std::string at;                // --at STEP: from there; without fork the rest becomes a branch
   CacheOptions cache;
   bool explain_cache = false;  // say at every prefill what was reused, and why not more
 

@@ -4,6 +4,8 @@
 //   FATHOM_SIMULATION_SEED=17 engine_test --gtest_filter='Simulation.*'
 //   FATHOM_SIMULATION_SEEDS=50 engine_test --gtest_filter='Simulation.*'     (the long suite)
 #include <algorithm>
+#include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <functional>
@@ -244,24 +246,24 @@ void live(unsigned seed) {
   }
 }
 
+// In a process that Life::kill_another started: never ends by itself.
+[[noreturn]] void live_until_killed(const fs::path& folder) {
+  Life life(number_from("FATHOM_SIMULATION_SEED", 1), folder);
+  life.talk([] {
+    std::fputc('+', stdout);
+    std::fflush(stdout);
+  });
+  std::abort();
+}
+
 TEST(Simulation, EveryLifeGivesTheBitsOfFreshRuns) {
+  if (const char* folder = std::getenv("FATHOM_SIMULATION_FOLDER")) live_until_killed(folder);
   const unsigned only = number_from("FATHOM_SIMULATION_SEED", 0);
   const unsigned seeds = number_from("FATHOM_SIMULATION_SEEDS", 1);
   for (unsigned seed = only > 0 ? only : 1; seed <= std::max(only, seeds); ++seed) {
     live(seed);
     if (HasFailure()) return;
   }
-}
-
-// Run by Life::kill_another in a process of its own, which never ends by itself.
-TEST(Simulation, DISABLED_Another) {
-  const char* folder = std::getenv("FATHOM_SIMULATION_FOLDER");
-  ASSERT_NE(folder, nullptr);
-  Life life(number_from("FATHOM_SIMULATION_SEED", 1), folder);
-  life.talk([] {
-    std::fputc('+', stdout);
-    std::fflush(stdout);
-  });
 }
 
 }  // namespace
