@@ -24,7 +24,7 @@ std::filesystem::path PrefixCache::default_folder() {
 }
 
 PrefixCache::PrefixCache(const Engine& engine, PrefixCacheOptions options)
-    : parts_(std::make_unique<Parts>(engine.fingerprint(), *engine.parts().shape,
+    : parts_(std::make_unique<Parts>(engine.fingerprint(), engine.parts().shape,
                                      std::move(options))) {}
 
 PrefixCache::~PrefixCache() = default;

@@ -33,7 +33,52 @@ std::size_t size(std::int64_t count) noexcept {
   return static_cast<std::size_t>(count);
 }
 
+// Calls visit(offset, bytes) for the parts of a fixed part that matter after `tokens` tokens.
+template <class Visit>
+void for_live_parts(const CacheShape& shape, int tokens, Visit&& visit) {
+  const auto visit_slots = [&](std::int64_t offset, int ratio, int width) {
+    const std::int64_t half = slot_bytes(ratio, width) / 2;
+    const std::int64_t slot = half / slot_count(ratio);
+    const int open = tokens % ratio;
+    for (const std::int64_t values_or_gates : {offset, offset + half}) {
+      if (ratio == 4) {
+        // A row of ratio 4 also reads the window before, of it the first half of every slot.
+        const int before = tokens / ratio % 2 == 0 ? ratio : 0;
+        for (int i = 0; i < ratio && tokens >= ratio; ++i) {
+          visit(values_or_gates + (before + i) * slot, slot / 2);
+        }
+        visit(values_or_gates + (ratio - before) * slot, open * slot);
+      } else {
+        visit(values_or_gates, open * slot);
+      }
+    }
+  };
+  for (const LayerShape& layer : shape.layers) {
+    visit(layer.window, std::min(tokens, shape.window) * shape.row.bytes);
+    if (layer.ratio != 0) visit_slots(layer.slots, layer.ratio, shape.row.width);
+    if (layer.ratio == 4) visit_slots(layer.index_slots, layer.ratio, shape.key.width);
+  }
+}
+
+// The same of the page that holds tokens % kPageTokens tokens; offsets inside the page.
+template <class Visit>
+void for_open_rows(const CacheShape& shape, int tokens, Visit&& visit) {
+  const int open = tokens % kPageTokens;
+  for (const LayerShape& layer : shape.layers) {
+    if (layer.ratio != 0) visit(layer.rows, open / layer.ratio * shape.row.bytes);
+    if (layer.ratio == 4) visit(layer.keys, open / layer.ratio * shape.key.bytes);
+  }
+}
+
 }  // namespace
+
+std::int64_t CacheShape::state_bytes(int tokens) const noexcept {
+  std::int64_t total = 0;
+  const auto add = [&](std::int64_t, std::int64_t bytes) { total += bytes; };
+  for_live_parts(*this, tokens, add);
+  for_open_rows(*this, tokens, add);
+  return total;
+}
 
 CacheShape::CacheShape(const ModelConfig& config, Rounding rounding, std::span<const int> ratios)
     : row(kv_row_format(config, rounding)), window(config.sliding_window) {
@@ -73,7 +118,7 @@ KvCache::KvCache(const KvCache& other) : KvCache(other.shape_) {
   page_addresses_ = other.page_addresses_;
   length_ = other.length_;
   shared_pages_ = other.shared_pages_ = other.page_count();
-  other.for_live_parts(length_, [&](std::int64_t offset, std::int64_t bytes) {
+  for_live_parts(*shape_, length_, [&](std::int64_t offset, std::int64_t bytes) {
     std::copy_n(other.fixed_.get() + offset, bytes, fixed_.get() + offset);
   });
 }
@@ -132,57 +177,16 @@ RowTable KvCache::keys(int layer) noexcept {
   return {page_addresses_.data(), at.keys, kPageTokens / at.ratio, shape_->key};
 }
 
-template <class Visit>
-void KvCache::for_live_parts(int tokens, Visit&& visit) const {
-  const auto visit_slots = [&](std::int64_t offset, int ratio, int width) {
-    const std::int64_t half = slot_bytes(ratio, width) / 2;
-    const std::int64_t slot = half / slot_count(ratio);
-    const int open = tokens % ratio;
-    for (const std::int64_t values_or_gates : {offset, offset + half}) {
-      if (ratio == 4) {
-        // A row of ratio 4 also reads the window before: its four slots, and those of the open one.
-        const int before = tokens / ratio % 2 == 0 ? ratio : 0;
-        visit(values_or_gates + before * slot, std::min(tokens / ratio, 1) * ratio * slot);
-        visit(values_or_gates + (ratio - before) * slot, open * slot);
-      } else {
-        visit(values_or_gates, open * slot);
-      }
-    }
-  };
-  for (const LayerShape& layer : shape_->layers) {
-    visit(layer.window, std::min(tokens, shape_->window) * shape_->row.bytes);
-    if (layer.ratio != 0) visit_slots(layer.slots, layer.ratio, shape_->row.width);
-    if (layer.ratio == 4) visit_slots(layer.index_slots, layer.ratio, shape_->key.width);
-  }
-}
-
-template <class Visit>
-void KvCache::for_open_rows(int tokens, Visit&& visit) const {
-  const int open = tokens % kPageTokens;
-  for (const LayerShape& layer : shape_->layers) {
-    if (layer.ratio != 0) visit(layer.rows, open / layer.ratio * shape_->row.bytes);
-    if (layer.ratio == 4) visit(layer.keys, open / layer.ratio * shape_->key.bytes);
-  }
-}
-
-std::int64_t KvCache::live_bytes(int tokens) const noexcept {
-  std::int64_t total = 0;
-  const auto add = [&](std::int64_t, std::int64_t bytes) { total += bytes; };
-  for_live_parts(tokens, add);
-  for_open_rows(tokens, add);
-  return total;
-}
-
 void KvCache::capture(Snapshot& snapshot) const {
-  snapshot.bytes.resize(size(live_bytes(length_)));
+  snapshot.bytes.resize(size(shape_->state_bytes(length_)));
   snapshot.tokens = length_;
   std::byte* to = snapshot.bytes.data();
-  for_live_parts(length_, [&](std::int64_t offset, std::int64_t bytes) {
+  for_live_parts(*shape_, length_, [&](std::int64_t offset, std::int64_t bytes) {
     to = std::copy_n(fixed_.get() + offset, bytes, to);
   });
   if (length_ % kPageTokens == 0) return;
   const std::byte* page = pages_[size(length_ / kPageTokens)].get();
-  for_open_rows(length_, [&](std::int64_t offset, std::int64_t bytes) {
+  for_open_rows(*shape_, length_, [&](std::int64_t offset, std::int64_t bytes) {
     to = std::copy_n(page + offset, bytes, to);
   });
 }
@@ -190,7 +194,7 @@ void KvCache::capture(Snapshot& snapshot) const {
 // The rows of the open page are where they were: what is written behind them changes none of them.
 void KvCache::go_back(const Snapshot& snapshot) noexcept {
   const std::byte* from = snapshot.bytes.data();
-  for_live_parts(snapshot.tokens, [&](std::int64_t offset, std::int64_t bytes) {
+  for_live_parts(*shape_, snapshot.tokens, [&](std::int64_t offset, std::int64_t bytes) {
     assert(from + bytes <= snapshot.bytes.data() + snapshot.bytes.size());
     std::copy_n(from, bytes, fixed_.get() + offset);
     from += bytes;
@@ -207,7 +211,7 @@ void KvCache::go_back(const Snapshot& snapshot) noexcept {
 void KvCache::adopt(std::span<const Page> pages, const Snapshot& snapshot) {
   const int open = snapshot.tokens % kPageTokens;
   assert(std::ssize(pages) == snapshot.tokens / kPageTokens);
-  assert(std::ssize(snapshot.bytes) == live_bytes(snapshot.tokens));
+  assert(std::ssize(snapshot.bytes) == shape_->state_bytes(snapshot.tokens));
   std::vector<std::shared_ptr<std::byte[]>> adopted;
   std::vector<std::byte*> addresses;
   adopted.reserve(pages.size() + 1);
@@ -220,9 +224,10 @@ void KvCache::adopt(std::span<const Page> pages, const Snapshot& snapshot) {
     adopted.push_back(std::make_shared<std::byte[]>(size(shape_->page_bytes)));
     addresses.push_back(adopted.back().get());
     std::int64_t rows = 0;
-    for_open_rows(snapshot.tokens, [&](std::int64_t, std::int64_t bytes) { rows += bytes; });
+    for_open_rows(*shape_, snapshot.tokens,
+                  [&](std::int64_t, std::int64_t bytes) { rows += bytes; });
     const std::byte* from = snapshot.bytes.data() + std::ssize(snapshot.bytes) - rows;
-    for_open_rows(snapshot.tokens, [&](std::int64_t offset, std::int64_t bytes) {
+    for_open_rows(*shape_, snapshot.tokens, [&](std::int64_t offset, std::int64_t bytes) {
       std::copy_n(from, bytes, adopted.back().get() + offset);
       from += bytes;
     });

@@ -42,6 +42,8 @@ struct CacheShape {
 
   // One layer per entry of `ratios`. Throws Error if the rounding does not fit the widths.
   CacheShape(const ModelConfig& config, Rounding rounding, std::span<const int> ratios);
+
+  std::int64_t state_bytes(int tokens) const noexcept;  // of a snapshot after so many tokens
 };
 
 // What later tokens need beside the full pages at one moment: the fixed part, then the rows of the
@@ -83,7 +85,6 @@ class KvCache {
   RowTable keys(int layer) noexcept;
 
   void capture(Snapshot& snapshot) const;
-  std::int64_t live_bytes(int tokens) const noexcept;  // of a snapshot after so many tokens
   // Returns to the moment of `snapshot`, whose tokens must be the first ones of these.
   void go_back(const Snapshot& snapshot) noexcept;
   // Becomes the timeline of `pages`, all full, and `snapshot`. May throw std::bad_alloc and is then
@@ -102,12 +103,6 @@ class KvCache {
   std::int64_t bytes() const noexcept;
 
  private:
-  // Calls visit(offset, bytes) for the parts of fixed_ that matter after `tokens` tokens.
-  template <class Visit>
-  void for_live_parts(int tokens, Visit&& visit) const;
-  // The same of the page that holds tokens % kPageTokens tokens; offsets inside the page.
-  template <class Visit>
-  void for_open_rows(int tokens, Visit&& visit) const;
   Slots slots_at(std::int64_t offset, int ratio, int width) noexcept;
 
   // From calloc: of a large part only what is written takes memory.

@@ -18,7 +18,7 @@ namespace fathom::engine {
 namespace {
 
 constexpr std::array<char, 8> kMagic = {'F', 'A', 'T', 'H', 'O', 'M', 'M', 'O'};
-constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kVersion = 2;
 
 std::uint64_t sum_of_head(const MomentHead& head) noexcept {
   const auto* begin = reinterpret_cast<const std::byte*>(&head);

@@ -19,7 +19,7 @@ namespace fathom::engine {
 namespace {
 
 constexpr std::array<char, 8> kMagic = {'F', 'A', 'T', 'H', 'O', 'M', 'S', 'E'};
-constexpr std::uint32_t kVersion = 2;
+constexpr std::uint32_t kVersion = 3;
 
 [[noreturn]] void refuse(const std::filesystem::path& file, std::string_view why) {
   throw Error(fmt::format("session file {}: {}", file.string(), why));
@@ -185,7 +185,7 @@ SessionContents read_session(const std::filesystem::path& file, std::string_view
   Snapshot now;
   now.tokens = static_cast<int>(tokens);
   const auto fixed = reader.count(1);
-  if (fixed != cache.live_bytes(now.tokens)) refuse(file, "is altered");
+  if (fixed != cache.shape().state_bytes(now.tokens)) refuse(file, "is altered");
   now.bytes.resize(static_cast<std::size_t>(fixed));
   reader.values(std::span(now.bytes));
   read_pages(file, reader, tokens, cache);

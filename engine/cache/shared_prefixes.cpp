@@ -25,7 +25,7 @@ constexpr std::int64_t kMeasureEvery = std::int64_t{16} << 20;
 
 // What a timeline's ends may take on disk beside the newest: 64 steps of a small model, none of
 // V4-Flash, where one takes 15 MB and 200 of them would outweigh the rows.
-constexpr std::int64_t kOlderEndsBytes = std::int64_t{15} << 20;
+constexpr std::int64_t kOlderEndsBytes = std::int64_t{12} << 20;
 
 SegmentKind kind_for(BlockKey root, std::string_view fingerprint, const CacheShape& shape) {
   return {.root = root, .page_bytes = shape.page_bytes, .fingerprint = std::string(fingerprint)};
@@ -37,15 +37,16 @@ std::int64_t state_bytes(const Moment& moment) {
 
 }  // namespace
 
-PrefixCache::Parts::Parts(std::string_view fingerprint, const CacheShape& shape,
+PrefixCache::Parts::Parts(std::string_view fingerprint, std::shared_ptr<const CacheShape> shape,
                           PrefixCacheOptions options)
     : root_(root_key(fingerprint)),
-      page_bytes_(shape.page_bytes),
+      shape_(std::move(shape)),
+      page_bytes_(shape_->page_bytes),
       options_(std::move(options)),
-      tree_(root_, shape.page_bytes),
+      tree_(root_, page_bytes_),
       next_shrink_(options_.memory_bytes) {
   if (options_.folder.empty()) return;
-  store_.emplace(options_.folder / "v1", kind_for(root_, fingerprint, shape));
+  store_.emplace(options_.folder / "v1", kind_for(root_, fingerprint, *shape_));
   try {
     store_->prepare();
     writes_ = true;
@@ -132,7 +133,9 @@ bool PrefixCache::Parts::load(const PrefixTree::Path& path, const PrefixTree::St
   };
   if (!prefix.moment) {
     prefix.moment = read_moment(stop.moment.file);
-    if (!prefix.moment || prefix.moment->tokens != stop.moment.tokens) {
+    const bool whole = prefix.moment && prefix.moment->tokens == stop.moment.tokens &&
+                       std::ssize(prefix.moment->bytes) == shape_->state_bytes(stop.moment.tokens);
+    if (!whole) {
       drop([&](PrefixTree& tree) { tree.lose_moment(stop.after, stop.moment.file); });
       return false;
     }

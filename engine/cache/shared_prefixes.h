@@ -29,7 +29,8 @@ struct Prefix {
 
 class PrefixCache::Parts {
  public:
-  Parts(std::string_view fingerprint, const CacheShape& shape, PrefixCacheOptions options);
+  Parts(std::string_view fingerprint, std::shared_ptr<const CacheShape> shape,
+        PrefixCacheOptions options);
   ~Parts();
 
   BlockKey root() const noexcept { return root_; }
@@ -78,6 +79,7 @@ class PrefixCache::Parts {
 
   // Constant after construction.
   const BlockKey root_;
+  const std::shared_ptr<const CacheShape> shape_;
   const std::int64_t page_bytes_;
   const PrefixCacheOptions options_;
   std::optional<BlockStore> store_;  // the pointer to it; itself safe
