@@ -17,6 +17,9 @@ struct PrefixCacheOptions {
   std::int64_t memory_bytes = std::int64_t{4} << 30;
   std::filesystem::path folder = {};  // empty: nothing is kept on disk
   std::int64_t disk_bytes = std::int64_t{64} << 30;
+  // Rows of a prefix on disk of this size and more are checked and mapped, which takes no memory
+  // and half the time; smaller ones are copied and then owe nothing to their files.
+  std::int64_t map_from_bytes = std::int64_t{64} << 20;
   // Told once, from any thread, when the folder cannot be used; may be empty. The cache goes on in
   // memory.
   std::function<void(const std::string& why)> on_trouble = {};

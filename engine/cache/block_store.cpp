@@ -126,6 +126,10 @@ bool BlockStore::read(Place place, BlockKey key, std::span<std::byte> page) cons
   return segment(place.segment)->read(place.record, key, page);
 }
 
+Page BlockStore::map(Place place) const {
+  return segment(place.segment)->map(place.record);
+}
+
 // One that has room and that nobody else appends to, or a new one.
 void BlockStore::choose_segment() {
   if (active_ >= 0) {

@@ -41,6 +41,9 @@ class BlockStore {
   // False if it is damaged or cannot be read. page [page_bytes]
   bool read(Place place, BlockKey key, std::span<std::byte> page) const noexcept;
 
+  // A page that was read, mapped; null if it cannot be.
+  Page map(Place place) const;
+
   // Makes the folder, for its owner alone. Throws std::system_error.
   void prepare();
   Place append(const RecordHead& head, std::span<const std::byte> page);

@@ -8,10 +8,15 @@
 #include <new>
 #include <utility>
 
+#include <sys/mman.h>
+
 namespace fathom::engine {
 namespace {
 
 constexpr std::int64_t kAlignment = 64;  // a cache line
+
+// From here on the heap would hand out memory that was used before, and clear all of it.
+constexpr std::int64_t kMappedFrom = std::int64_t{1} << 20;
 
 std::int64_t aligned(std::int64_t bytes) noexcept {
   return (bytes + kAlignment - 1) / kAlignment * kAlignment;
@@ -104,14 +109,28 @@ CacheShape::CacheShape(const ModelConfig& config, Rounding rounding, std::span<c
 }
 
 void KvCache::Free::operator()(std::byte* bytes) const noexcept {
-  std::free(bytes);
+  if (mapped_bytes > 0) {
+    ::munmap(bytes, mapped_bytes);
+  } else {
+    std::free(bytes);
+  }
 }
 
-KvCache::KvCache(std::shared_ptr<const CacheShape> shape) : shape_(std::move(shape)) {
-  // At least a byte: of nothing calloc may return null.
-  fixed_.reset(static_cast<std::byte*>(std::calloc(size(shape_->fixed_bytes) + 1, 1)));
-  if (!fixed_) throw std::bad_alloc();
+KvCache::FixedPart KvCache::make_fixed(std::int64_t bytes) {
+  if (bytes < kMappedFrom) {
+    // At least a byte: of nothing calloc may return null.
+    FixedPart part(static_cast<std::byte*>(std::calloc(size(bytes) + 1, 1)), Free{});
+    if (!part) throw std::bad_alloc();
+    return part;
+  }
+  void* memory =
+      ::mmap(nullptr, size(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) throw std::bad_alloc();
+  return {static_cast<std::byte*>(memory), Free{.mapped_bytes = size(bytes)}};
 }
+
+KvCache::KvCache(std::shared_ptr<const CacheShape> shape)
+    : shape_(std::move(shape)), fixed_(make_fixed(shape_->fixed_bytes)) {}
 
 KvCache::KvCache(const KvCache& other) : KvCache(other.shape_) {
   pages_ = other.pages_;

@@ -105,13 +105,16 @@ class KvCache {
  private:
   Slots slots_at(std::int64_t offset, int ratio, int width) noexcept;
 
-  // From calloc: of a large part only what is written takes memory.
+  // Fresh from the kernel where it is large: then only what is written takes memory.
   struct Free {
+    std::size_t mapped_bytes = 0;  // 0: from the heap
     void operator()(std::byte* bytes) const noexcept;
   };
+  using FixedPart = std::unique_ptr<std::byte[], Free>;
+  static FixedPart make_fixed(std::int64_t bytes);
 
   std::shared_ptr<const CacheShape> shape_;
-  std::unique_ptr<std::byte[], Free> fixed_;
+  FixedPart fixed_;
   std::vector<std::shared_ptr<std::byte[]>> pages_;
   std::vector<std::byte*> page_addresses_;
   mutable int shared_pages_ = 0;  // the first ones: others may read them, so none is written again

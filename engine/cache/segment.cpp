@@ -9,6 +9,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -197,6 +198,36 @@ bool Segment::read(std::int64_t record, BlockKey key, std::span<std::byte> page)
   return read_all(rows_.get(), bytes_of(head), at) && is_whole(head) && head.key == key &&
          read_all(rows_.get(), page, at + static_cast<std::int64_t>(sizeof head)) &&
          sum_of(page) == head.page_sum;
+}
+
+struct Segment::Mapping {
+  Mapping(int file, std::int64_t size) : bytes(static_cast<std::size_t>(size)) {
+    void* mapped = ::mmap(nullptr, bytes, PROT_READ, MAP_PRIVATE, file, 0);
+    if (mapped != MAP_FAILED) memory = static_cast<const std::byte*>(mapped);
+  }
+  ~Mapping() {
+    if (memory != nullptr) ::munmap(const_cast<std::byte*>(memory), bytes);
+  }
+  Mapping(const Mapping&) = delete;
+  Mapping& operator=(const Mapping&) = delete;
+
+  const std::byte* memory = nullptr;
+  std::size_t bytes;
+};
+
+Page Segment::map(std::int64_t record) {
+  const std::lock_guard lock(mutex_);
+  const std::int64_t end = place_of(record + 1);
+  if (!mapping_ || static_cast<std::int64_t>(mapping_->bytes) < end) {
+    mapping_ = std::make_shared<const Mapping>(rows_.get(), size_of(rows_.get()));
+  }
+  if (mapping_->memory == nullptr || static_cast<std::int64_t>(mapping_->bytes) < end) {
+    return nullptr;
+  }
+  const std::byte* page =
+      mapping_->memory + place_of(record) + static_cast<std::int64_t>(sizeof(RecordHead));
+  // An owner count of its own tells whether a session uses this page.
+  return {page, [mapping = mapping_](const std::byte*) {}};
 }
 
 void Segment::touch() const noexcept {

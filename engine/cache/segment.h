@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -35,7 +36,7 @@ struct RecordHead {
 };
 static_assert(sizeof(RecordHead) == 576);
 
-// read() may run beside anything; the other functions one at a time.
+// read() and map() may run beside anything; the other functions one at a time.
 class Segment {
  public:
   // Opens for reading. Null if the file is no segment of this kind: another version, another
@@ -71,6 +72,11 @@ class Segment {
   // Reads the page of a record. False if it cannot be read or is not what `key` says.
   bool read(std::int64_t record, BlockKey key, std::span<std::byte> page) const noexcept;
 
+  // The page of a record that was read, mapped: it is what was read for as long as nobody writes to
+  // the file, which no program of ours does, and stays when the file is removed. Null if it cannot
+  // be mapped.
+  Page map(std::int64_t record);
+
   // Marks the file as used now, for eviction.
   void touch() const noexcept;
 
@@ -89,6 +95,10 @@ class Segment {
   Descriptor rows_out_;
   Descriptor index_out_;
   std::int64_t records_ = 0;
+
+  struct Mapping;
+  std::mutex mutex_;
+  std::shared_ptr<const Mapping> mapping_;  // guarded by mutex_; of the file as it was then
 };
 
 // The index that lies beside a segment.

@@ -2,7 +2,9 @@
 #include "engine/cache/shared_prefixes.h"
 
 #include <algorithm>
+#include <atomic>
 #include <exception>
+#include <new>
 #include <set>
 #include <utility>
 
@@ -11,8 +13,6 @@
 #include <unistd.h>
 
 #include <fmt/format.h>
-
-#include "engine/error.h"
 
 namespace fathom::engine {
 namespace {
@@ -97,10 +97,12 @@ PrefixCache::Parts::Found PrefixCache::Parts::longest_prefix(std::span<const Tok
   const auto limit = static_cast<int>(prompt.size()) - 1;
   const PrefixTree::Path path = tree_.walk(prompt, longer_than, limit);
   Found found{.prefix = std::nullopt, .known = path.known, .instead = path.instead};
+  int whole = limit;
   for (const PrefixTree::Stop& stop : path.stops) {
+    if (stop.moment.tokens > whole) continue;
     Prefix prefix{.tokens = stop.moment.tokens, .moment = stop.moment.state};
     lock.unlock();
-    const bool loaded = load(path, stop, prefix);
+    const bool loaded = load(path, stop, prefix, whole);
     lock.lock();
     if (!loaded) continue;
     for (std::size_t i = 0; i < prefix.pages.size(); ++i) {
@@ -122,9 +124,8 @@ PrefixCache::Parts::Found PrefixCache::Parts::longest_prefix(std::span<const Tok
   return found;
 }
 
-// Reads what is not in memory. Whatever is damaged is forgotten, and computed again later.
 bool PrefixCache::Parts::load(const PrefixTree::Path& path, const PrefixTree::Stop& stop,
-                              Prefix& prefix) {
+                              Prefix& prefix, int& whole) {
   std::set<int> segments;
   const auto drop = [this](auto&& forget) {
     const std::lock_guard lock(mutex_);
@@ -133,33 +134,76 @@ bool PrefixCache::Parts::load(const PrefixTree::Path& path, const PrefixTree::St
   };
   if (!prefix.moment) {
     prefix.moment = read_moment(stop.moment.file);
-    const bool whole = prefix.moment && prefix.moment->tokens == stop.moment.tokens &&
-                       std::ssize(prefix.moment->bytes) == shape_->state_bytes(stop.moment.tokens);
-    if (!whole) {
+    const bool fits = prefix.moment && prefix.moment->tokens == stop.moment.tokens &&
+                      std::ssize(prefix.moment->bytes) == shape_->state_bytes(stop.moment.tokens);
+    if (!fits) {
       drop([&](PrefixTree& tree) { tree.lose_moment(stop.after, stop.moment.file); });
       return false;
     }
   }
   const auto blocks = static_cast<std::size_t>(stop.moment.tokens / kPageTokens);
-  prefix.pages.reserve(blocks);
+  std::vector<std::size_t> missing;
   for (std::size_t i = 0; i < blocks; ++i) {
-    const PrefixTree::Step& step = path.steps[i];
-    Page page = step.page;
-    if (!page) {
-      const auto bytes = static_cast<std::size_t>(page_bytes_);
-      auto read = std::make_shared_for_overwrite<std::byte[]>(bytes);
-      if (!store_->read(step.place, step.key, {read.get(), bytes})) {
-        drop([&](PrefixTree& tree) { tree.lose_page(step.key); });
-        return false;
-      }
-      segments.insert(step.place.segment);
-      page = std::move(read);
-      prefix.disk_tokens += kPageTokens;
-    }
-    prefix.pages.push_back(std::move(page));
+    prefix.pages.push_back(path.steps[i].page);
+    if (path.steps[i].page) continue;
+    missing.push_back(i);
+    segments.insert(path.steps[i].place.segment);
   }
+  const std::vector<Page> read = read_pages(path, missing);
+  for (std::size_t i = 0; i < missing.size(); ++i) {
+    if (!read[i]) {
+      drop([&](PrefixTree& tree) { tree.lose_page(path.steps[missing[i]].key); });
+      whole = static_cast<int>(missing[i]) * kPageTokens + kPageTokens - 1;
+      return false;
+    }
+    prefix.pages[missing[i]] = read[i];
+  }
+  prefix.disk_tokens = static_cast<int>(missing.size()) * kPageTokens;
   if (store_) store_->touch(segments, stop.moment.file);
   return true;
+}
+
+// The missing steps' pages, all of them checked; null from the first damaged one on.
+std::vector<Page> PrefixCache::Parts::read_pages(const PrefixTree::Path& path,
+                                                 const std::vector<std::size_t>& missing) const {
+  std::vector<Page> pages(missing.size());
+  const auto bytes = static_cast<std::int64_t>(missing.size()) * page_bytes_;
+  const bool map = bytes >= options_.map_from_bytes;
+  std::atomic<std::size_t> next = 0;
+  std::atomic<bool> damaged = false;
+  const auto read_some = [&] {
+    const auto size = static_cast<std::size_t>(page_bytes_);
+    std::shared_ptr<std::byte[]> page;
+    for (std::size_t i = next++; i < missing.size() && !damaged; i = next++) {
+      const PrefixTree::Step& step = path.steps[missing[i]];
+      // What is mapped is checked through one buffer: an I/O error is then no signal.
+      if (!map || !page) page = std::make_shared_for_overwrite<std::byte[]>(size);
+      if (!store_->read(step.place, step.key, {page.get(), size})) {
+        damaged = true;
+        return;
+      }
+      pages[i] = map ? store_->map(step.place) : page;
+      if (!pages[i]) damaged = true;
+    }
+  };
+  // Without memory a page is as good as damaged.
+  const auto read = [&]() noexcept {
+    try {
+      read_some();
+    } catch (const std::bad_alloc&) {
+      damaged = true;
+    }
+  };
+  // A thread takes longer to begin than this takes to read.
+  constexpr std::int64_t kBytesPerThread = std::int64_t{8} << 20;
+  const auto cores = static_cast<std::int64_t>(std::thread::hardware_concurrency());
+  std::vector<std::jthread> others;
+  for (std::int64_t i = 1; i < std::min({bytes / kBytesPerThread, cores, std::int64_t{8}}); ++i) {
+    others.emplace_back(read);
+  }
+  read();
+  others.clear();
+  return pages;
 }
 
 bool PrefixCache::Parts::add_block(BlockKey key, const Block& block) {

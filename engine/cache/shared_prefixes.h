@@ -68,7 +68,11 @@ class PrefixCache::Parts {
   void queue_moment(BlockKey after, const Moment& moment);
   void shrink_if_needed();
 
-  bool load(const PrefixTree::Path& path, const PrefixTree::Stop& stop, Prefix& prefix);
+  // Reads what is not in memory. False, and less than before in `whole`, the tokens whose rows are
+  // not known to be damaged, if something is: that is forgotten, and computed again later.
+  bool load(const PrefixTree::Path& path, const PrefixTree::Stop& stop, Prefix& prefix, int& whole);
+  std::vector<Page> read_pages(const PrefixTree::Path& path,
+                               const std::vector<std::size_t>& missing) const;
   void write_tasks(const std::stop_token& stop);
   void write(const BlockTask& task);
   void write(const MomentTask& task);

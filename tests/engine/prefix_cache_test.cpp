@@ -142,6 +142,19 @@ TEST(PrefixCache, GoesOnAfterARestart) {
   EXPECT_EQ(copy(second.logits()), fresh_logits(kTokens));
 }
 
+TEST(PrefixCache, MapsWhatIsLargeAndNeverWritesToIt) {
+  const tests::TempDir dir;
+  remembered(cache_in(dir.path()), first(kTokens, 333), "a");
+  const auto cache = cache_in(dir.path(), {.map_from_bytes = 0});
+  Session session(engine(), cache);
+  EXPECT_EQ(session.sync(kTokens, {}, {}).reused, 333);
+  session.truncate(200);  // inside a mapped page, which must be copied before it is written
+  std::filesystem::remove_all(dir.path() / "v1");
+  session.append(5);
+  const auto expected = joined({kTokens.begin(), kTokens.begin() + 200}, {5});
+  EXPECT_EQ(copy(session.logits()), fresh_logits(expected));
+}
+
 TEST(PrefixCache, KeepsOneCopyOfACommonPrefix) {
   const tests::TempDir dir;
   const auto cache = cache_in(dir.path());
