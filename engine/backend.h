@@ -25,7 +25,7 @@ struct Matrix {
   std::int64_t stride = 0;
 
   float* row(int r) const noexcept { return values + r * stride; }
-  Matrix first_rows(int count) const noexcept { return {values, count, width, stride}; }
+  Matrix slice(int first, int count) const noexcept { return {row(first), count, width, stride}; }
   Matrix columns(int begin, int count) const noexcept {
     return {values + begin, rows, count, stride};
   }
@@ -44,6 +44,9 @@ struct ConstMatrix {
       : ConstMatrix(m.values, m.rows, m.width, m.stride) {}
 
   const float* row(int r) const noexcept { return values + r * stride; }
+  ConstMatrix slice(int first, int count) const noexcept {
+    return {row(first), count, width, stride};
+  }
   ConstMatrix columns(int begin, int count) const noexcept {
     return {values + begin, rows, count, stride};
   }
@@ -63,6 +66,7 @@ struct Rotation {
   int rope = 0;
 
   const double* row(int r) const noexcept { return table + static_cast<std::int64_t>(r) * rope; }
+  Rotation from(int r) const noexcept { return {row(r), rope}; }
 };
 
 // Hyper-connections in front of a block (oracle: hc_pre), and the block's norm.
@@ -105,6 +109,10 @@ struct Selection {
   std::int32_t* rows = nullptr;  // [queries, stride]
   int* counts = nullptr;         // [queries]
   int stride = 0;
+
+  Selection from(int query) const noexcept {
+    return {rows + static_cast<std::int64_t>(query) * stride, counts + query, stride};
+  }
 };
 
 // Lightning indexer (oracle: index_scores, select). Query i stands at first_position + i and sees
@@ -128,7 +136,7 @@ struct Attention {
   WindowRows window;
   int ratio = 0;  // 0: window alone
   RowTable rows;
-  const Selection* selection = nullptr;  // null: every visible compressed row
+  Selection selection;  // without rows: every visible compressed row
 };
 
 struct Route {
@@ -153,6 +161,10 @@ struct Mixture {
   Matrix y;  // [rows, hidden_size]
 };
 
+// Operations that read what a session remembers take a task for each session in the batch, and
+// split all of them over the threads together: eight sessions that decode are eight tasks of one
+// row. The tasks of one call belong to the same layer.
+//
 // One pass at a time: the caller serialises. Memory that operations need besides their arguments is
 // kept and grows to the largest batch: reserve() before a pass, so that nothing fails inside it.
 class Backend {
@@ -180,12 +192,12 @@ class Backend {
   virtual void finish_queries(Matrix q, Rotation rotation) noexcept = 0;
   // Indexer query heads: rotated, Hadamard, rounded as `keys` asks. q [rows, heads · head width]
   virtual void finish_index_queries(Matrix q, Rotation rotation, RowFormat keys) noexcept = 0;
-  // kv rows: normalised, rotated, stored as the fresh rows of the window. kv is overwritten.
+  // kv rows: normalised, rotated, stored one after another. kv is overwritten.
   virtual void store_rows(Matrix kv, std::span<const float> norm, Rotation rotation,
-                          const WindowRows& window) noexcept = 0;
-  virtual void pool(const Pooling& pooling) noexcept = 0;
-  virtual void select(const IndexQuery& query) noexcept = 0;
-  virtual void attend(const Attention& attention) noexcept = 0;
+                          const RowFormat& format, std::byte* stored) noexcept = 0;
+  virtual void pool(std::span<const Pooling> poolings) noexcept = 0;
+  virtual void select(std::span<const IndexQuery> queries) noexcept = 0;
+  virtual void attend(std::span<const Attention> attentions) noexcept = 0;
   virtual void route(const Routing& routing) noexcept = 0;
   virtual void run_experts(const Mixture& mixture) noexcept = 0;
 };

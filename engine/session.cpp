@@ -89,7 +89,6 @@ struct Session::State {
   int reachable(int wanted) const noexcept;
   void go_back(int tokens);
   void check_ids(std::span<const Token> fed) const;
-  Pass pass(const Engine::Parts& parts, KvCache& kv, std::span<const Token> fed) const;
 
   std::shared_ptr<const Engine> engine;
   KvCache cache;
@@ -102,17 +101,6 @@ struct Session::State {
   bool records_streams = false;
   std::vector<float> streams;  // [tokens, hc_mult · hidden_size] if recorded from the first token
 };
-
-Pass Session::State::pass(const Engine::Parts& parts, KvCache& kv,
-                          std::span<const Token> fed) const {
-  return {.config = parts.weights.config,
-          .backend = *parts.backend,
-          .space = parts.space,
-          .cache = kv,
-          .tokens = fed,
-          .plain_rope = parts.plain_rope,
-          .long_rope = parts.long_rope};
-}
 
 void Session::State::check_ids(std::span<const Token> fed) const {
   const int vocab = engine->config().vocab_size;
@@ -170,7 +158,8 @@ bool Session::State::feed_chunk(const Feed& feed, int done, int rows, Clock::tim
                                    std::max(4096U, static_cast<unsigned>(length() + rows)))));
   if (feed.stop.stop_possible()) cache.capture(before_chunk);
 
-  Pass chunk_pass = pass(parts, cache, chunk);
+  const Sequence sequence{.cache = &cache, .first_row = 0, .rows = rows};
+  Pass chunk_pass = parts.pass({&sequence, 1}, chunk);
   const auto keep_going = [&](int layers, int of) {
     if (feed.progress != nullptr && *feed.progress && seconds_since(reported) > kProgressSeconds) {
       reported = Clock::now();
@@ -403,8 +392,9 @@ void Session::mtp(std::span<const int> positions, const Visit& visit) {
     cache.reserve(end);
     parts.space.reserve(rows, cache.shape().row.bytes);
     parts.backend->reserve(rows, end);
+    const Sequence sequence{.cache = &cache, .first_row = 0, .rows = rows};
     Pass pass =
-        state.pass(parts, cache, std::span(state.tokens).subspan(size(first + 1), size(rows)));
+        parts.pass({&sequence, 1}, std::span(state.tokens).subspan(size(first + 1), size(rows)));
     mtp_forward(pass, parts.weights, block,
                 {state.streams.data() + std::int64_t{first} * width, rows, width, width});
     for (const int position : positions) {

@@ -21,6 +21,27 @@ constexpr std::int64_t kStoreWork = 16;
 
 constexpr int kHadamardMax = 1024;  // index_head_dim; V4 has 128
 
+// Where the index-th item of all tasks is: which task's, and which of its.
+struct Place {
+  std::size_t task = 0;
+  int item = 0;
+};
+
+// `items(task)`: how many the task has.
+template <class Task, class Items>
+Place place_of(std::span<const Task> tasks, int index, Items&& items) noexcept {
+  Place place{.task = 0, .item = index};
+  while (place.item >= items(tasks[place.task])) place.item -= items(tasks[place.task++]);
+  return place;
+}
+
+template <class Task, class Items>
+int count_items(std::span<const Task> tasks, Items&& items) noexcept {
+  int count = 0;
+  for (const Task& task : tasks) count += items(task);
+  return count;
+}
+
 }  // namespace
 
 void rotate(float* head, int width, const double* table, int rope) noexcept {
@@ -90,22 +111,26 @@ void CpuBackend::finish_index_queries(Matrix q, Rotation rotation, RowFormat key
 }
 
 void CpuBackend::store_rows(Matrix kv, std::span<const float> norm, Rotation rotation,
-                            const WindowRows& window) noexcept {
+                            const RowFormat& format, std::byte* stored) noexcept {
   const auto eps = static_cast<float>(config_.rms_norm_eps);
   for_rows(kv.rows, kv.width * kStoreWork, [&](int t, Worker&) {
     float* row = kv.row(t);
     kernels_.scale(row, kernels_.inverse_rms(row, kv.width, eps), norm.data(), kv.width, row);
     rotate(row, kv.width, rotation.row(t), rotation.rope);
-    store(window.format, row, window.row(window.first_fresh + t));
+    store(format, row, stored + t * format.bytes);
   });
 }
 
-void CpuBackend::pool(const Pooling& pooling) noexcept {
-  const int width = pooling.out.format.width;
-  const int candidates = pooling.ratio == 4 ? 8 : pooling.ratio;
-  for_rows(pooling.last_row - pooling.first_row,
-           std::int64_t{width} * (candidates * 4 + kStoreWork), [&](int i, Worker& worker) {
-             pool_row(pooling, pooling.first_row + i, worker.scratch.data());
+void CpuBackend::pool(std::span<const Pooling> poolings) noexcept {
+  const int width = poolings.front().out.format.width;
+  const int ratio = poolings.front().ratio;
+  const int candidates = ratio == 4 ? 8 : ratio;
+  const auto rows = [](const Pooling& pooling) { return pooling.last_row - pooling.first_row; };
+  for_rows(count_items(poolings, rows), std::int64_t{width} * (candidates * 4 + kStoreWork),
+           [&](int i, Worker& worker) {
+             const auto [task, row] = place_of(poolings, i, rows);
+             const Pooling& pooling = poolings[task];
+             pool_row(pooling, pooling.first_row + row, worker.scratch.data());
            });
 }
 
@@ -138,28 +163,48 @@ void CpuBackend::pool_row(const Pooling& pooling, int row, float* scratch) noexc
   store(pooling.out.format, scratch, pooling.out.row(row));
 }
 
-void CpuBackend::select(const IndexQuery& query) noexcept {
-  const int queries = query.q.rows;
-  const bool many = queries >= 2 * pool_.threads();
-  const int together = many ? std::min(kIndexQueries, queries / pool_.threads()) : kIndexQueries;
-  const int groups = (queries + together - 1) / together;
-  const auto last_visible = [&](int group) {
-    return visible_keys(query, std::min(queries, (group + 1) * together) - 1);
+// A session whose few queries see more keys than a thread's share of all is split by keys; the
+// queries of the others go to a thread whole, some neighbours together.
+void CpuBackend::select(std::span<const IndexQuery> queries) noexcept {
+  const auto work = [](const IndexQuery& query) {
+    return std::int64_t{query.q.rows} * visible_keys(query, query.q.rows - 1);
   };
-  if (many) {
-    const std::int64_t work =
-        static_cast<std::int64_t>(query.q.width) * last_visible(groups - 1) * together;
-    for_rows(groups, work, [&](int group, Worker& worker) {
-      const int first = group * together;
-      const int count = std::min(together, queries - first);
-      score_keys(query, {first, count}, {0, last_visible(group)}, worker.scores.data(), worker);
-      choose(query, {first, count}, worker.scores.data(), worker);
-    });
-    return;
+  std::int64_t total = 0;
+  std::int64_t largest = 0;
+  int rows = 0;
+  for (const IndexQuery& query : queries) {
+    total += work(query);
+    largest = std::max<std::int64_t>(largest, visible_keys(query, query.q.rows - 1));
+    rows += query.q.rows;
   }
-  for (int group = 0; group < groups; ++group) {
-    const Range some{group * together, std::min(together, queries - group * together)};
-    const int keys = last_visible(group);
+  const int shares = 2 * pool_.threads();
+  const int together = std::clamp(rows / pool_.threads(), 1, kIndexQueries);
+  const auto whole_groups = [&](const IndexQuery& query) {
+    const bool split = query.q.rows < shares && work(query) * shares > total;
+    return split ? 0 : (query.q.rows + together - 1) / together;
+  };
+  for (const IndexQuery& query : queries) {
+    if (whole_groups(query) == 0) select_by_keys(query);
+  }
+  for_rows(count_items(queries, whole_groups), queries.front().q.width * largest * together,
+           [&](int i, Worker& worker) {
+             const auto [task, group] = place_of(queries, i, whole_groups);
+             const int first = group * together;
+             select_queries(queries[task],
+                            {first, std::min(together, queries[task].q.rows - first)}, worker);
+           });
+}
+
+void CpuBackend::select_queries(const IndexQuery& query, Range queries, Worker& worker) noexcept {
+  const int keys = visible_keys(query, queries.first + queries.count - 1);
+  score_keys(query, queries, {0, keys}, worker.scores.data(), worker);
+  choose(query, queries, worker.scores.data(), worker);
+}
+
+void CpuBackend::select_by_keys(const IndexQuery& query) noexcept {
+  for (int first_query = 0; first_query < query.q.rows; first_query += kIndexQueries) {
+    const Range some{first_query, std::min(kIndexQueries, query.q.rows - first_query)};
+    const int keys = visible_keys(query, some.first + some.count - 1);
     const int per_task = keys_per_task(keys);
     float* scores = workers_[0].scores.data();
     for_rows((keys + per_task - 1) / per_task,
@@ -228,49 +273,58 @@ int CpuBackend::address_rows(const Attention& attention, int query, Worker& work
     rows[count++] = attention.window.row(p);
   }
   if (attention.ratio == 0) return count;
-  if (attention.selection == nullptr) {
+  if (attention.selection.rows == nullptr) {
     const int visible = (position + 1) / attention.ratio;
     for (int j = 0; j < visible; ++j) rows[count++] = attention.rows.row(j);
     return count;
   }
-  const Selection& selection = *attention.selection;
+  const Selection& selection = attention.selection;
   const std::int32_t* chosen = selection.rows + static_cast<std::int64_t>(query) * selection.stride;
   for (int j = 0; j < selection.counts[query]; ++j) rows[count++] = attention.rows.row(chosen[j]);
   return count;
 }
 
-void CpuBackend::attend(const Attention& attention) noexcept {
-  const int width = config_.head_dim;
+void CpuBackend::attend(std::span<const Attention> attentions) noexcept {
   const int heads = config_.num_attention_heads;
-  const int queries = attention.q.rows;
-  const auto scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(width)));
-
+  const auto rows_of = [](const Attention& attention) { return attention.q.rows; };
+  const int queries = count_items(attentions, rows_of);
+  std::int64_t longest = 0;
+  for (const Attention& attention : attentions) {
+    const std::int64_t compressed =
+        attention.ratio != 0 ? attention.first_position / attention.ratio : 0;
+    longest = std::max(
+        longest, compressed + std::min(attention.first_position + 1, attention.window.window));
+  }
   // Rows are unpacked once per task, so a task takes all heads unless threads would idle.
   const int groups = queries >= 2 * pool_.threads() ? 1 : std::min(heads, pool_.threads());
   const int per_group = (heads + groups - 1) / groups;
-  const std::int64_t rows = std::min(attention.first_position + 1, attention.window.window) +
-                            (attention.ratio != 0 ? attention.first_position / attention.ratio : 0);
-  for_rows(queries * groups, rows * per_group * width * 2, [&](int task, Worker& worker) {
-    const int query = task / groups;
-    const int first = task % groups * per_group;
-    const int count = std::min(per_group, heads - first);
-    if (count <= 0) return;
-    const std::int64_t offset = static_cast<std::int64_t>(first) * width;
-    float* out = attention.out.row(query) + offset;
-    kernels_.attend({.q = attention.q.row(query) + offset,
-                     .heads = count,
-                     .rows = worker.rows.data(),
-                     .count = address_rows(attention, query, worker),
-                     .format = &attention.window.format,
-                     .sinks = attention.sinks.data() + first,
-                     .scale = scale,
-                     .out = out,
-                     .scratch = worker.scratch.data()});
-    for (int head = 0; head < count; ++head) {
-      rotate_back(out + static_cast<std::int64_t>(head) * width, width,
-                  attention.rotation.row(query), attention.rotation.rope);
-    }
-  });
+  for_rows(queries * groups, longest * per_group * config_.head_dim * 2,
+           [&](int i, Worker& worker) {
+             const auto [task, query] = place_of(attentions, i / groups, rows_of);
+             const int first = i % groups * per_group;
+             const Range some{first, std::min(per_group, heads - first)};
+             if (some.count > 0) attend_heads(attentions[task], query, some, worker);
+           });
+}
+
+void CpuBackend::attend_heads(const Attention& attention, int query, Range heads,
+                              Worker& worker) noexcept {
+  const int width = config_.head_dim;
+  const std::int64_t offset = static_cast<std::int64_t>(heads.first) * width;
+  float* out = attention.out.row(query) + offset;
+  kernels_.attend({.q = attention.q.row(query) + offset,
+                   .heads = heads.count,
+                   .rows = worker.rows.data(),
+                   .count = address_rows(attention, query, worker),
+                   .format = &attention.window.format,
+                   .sinks = attention.sinks.data() + heads.first,
+                   .scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(width))),
+                   .out = out,
+                   .scratch = worker.scratch.data()});
+  for (int head = 0; head < heads.count; ++head) {
+    rotate_back(out + static_cast<std::int64_t>(head) * width, width, attention.rotation.row(query),
+                attention.rotation.rope);
+  }
 }
 
 }  // namespace fathom::engine::cpu

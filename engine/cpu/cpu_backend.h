@@ -33,10 +33,10 @@ class CpuBackend final : public Backend {
   void finish_queries(Matrix q, Rotation rotation) noexcept override;
   void finish_index_queries(Matrix q, Rotation rotation, RowFormat keys) noexcept override;
   void store_rows(Matrix kv, std::span<const float> norm, Rotation rotation,
-                  const WindowRows& window) noexcept override;
-  void pool(const Pooling& pooling) noexcept override;
-  void select(const IndexQuery& query) noexcept override;
-  void attend(const Attention& attention) noexcept override;
+                  const RowFormat& format, std::byte* stored) noexcept override;
+  void pool(std::span<const Pooling> poolings) noexcept override;
+  void select(std::span<const IndexQuery> queries) noexcept override;
+  void attend(std::span<const Attention> attentions) noexcept override;
   void route(const Routing& routing) noexcept override;
   void run_experts(const Mixture& mixture) noexcept override;
 
@@ -99,8 +99,11 @@ class CpuBackend final : public Backend {
   void run_gate_and_up(std::int64_t work) noexcept;
   void run_down(std::int64_t work, int width) noexcept;
   int address_rows(const Attention& attention, int query, Worker& worker) const noexcept;
+  void attend_heads(const Attention& attention, int query, Range heads, Worker& worker) noexcept;
   int keys_per_task(int keys) const noexcept;
   static int visible_keys(const IndexQuery& query, int i) noexcept;
+  void select_by_keys(const IndexQuery& query) noexcept;
+  void select_queries(const IndexQuery& query, Range queries, Worker& worker) noexcept;
   void score_keys(const IndexQuery& query, Range queries, Range keys, float* scores,
                   Worker& worker) noexcept;
   void choose(const IndexQuery& query, Range queries, const float* scores, Worker& worker) noexcept;

@@ -23,27 +23,21 @@ struct Products {
 };
 
 Compression compression(Pass& pass, const BlockWeights& weights, int layer) {
-  Workspace& space = pass.space;
-  const Slots slots = pass.cache.slots(layer);
+  const int width = pass.sequences.front().cache->slots(layer).width;
   return {.weights = *weights.compressor,
-          .ratio = pass.cache.shape().layers[static_cast<std::size_t>(layer)].ratio,
+          .layer = layer,
           .index_keys = false,
-          .values = pass.matrix(space.values, slots.width),
-          .gates = pass.matrix(space.gates, slots.width),
-          .slots = slots,
-          .rows = pass.cache.rows(layer)};
+          .values = pass.matrix(pass.space.values, width),
+          .gates = pass.matrix(pass.space.gates, width)};
 }
 
 Compression index_compression(Pass& pass, const BlockWeights& weights, int layer) {
-  Workspace& space = pass.space;
-  const Slots slots = pass.cache.index_slots(layer);
+  const int width = pass.sequences.front().cache->index_slots(layer).width;
   return {.weights = weights.indexer->compressor,
-          .ratio = 4,
+          .layer = layer,
           .index_keys = true,
-          .values = pass.matrix(space.index_values, slots.width),
-          .gates = pass.matrix(space.index_gates, slots.width),
-          .slots = slots,
-          .rows = pass.cache.keys(layer)};
+          .values = pass.matrix(pass.space.index_values, width),
+          .gates = pass.matrix(pass.space.index_gates, width)};
 }
 
 // Everything that reads x: queries' low rank, the row, compressors, indexer weights.
@@ -55,12 +49,12 @@ void project(Pass& pass, const BlockWeights& weights, int layer) {
   products.add(weights.wq_a, x, pass.matrix(space.qr, config.q_lora_rank));
   products.add(weights.wkv, x, pass.matrix(space.kv, config.head_dim));
   if (weights.compressor) {
-    const int width = pass.cache.slots(layer).width;
+    const int width = pass.sequences.front().cache->slots(layer).width;
     products.add(weights.compressor->wkv, x, pass.matrix(space.values, width));
     products.add(weights.compressor->wgate, x, pass.matrix(space.gates, width));
   }
   if (weights.indexer) {
-    const int width = pass.cache.index_slots(layer).width;
+    const int width = pass.sequences.front().cache->index_slots(layer).width;
     products.add(weights.indexer->compressor.wkv, x, pass.matrix(space.index_values, width));
     products.add(weights.indexer->compressor.wgate, x, pass.matrix(space.index_gates, width));
     if (must_choose(pass)) {
@@ -108,7 +102,13 @@ void project_out(Pass& pass, const BlockWeights& weights) {
   pass.backend.multiply({&out, 1});
 }
 
-// Moves the chunk's last rows into the ring: the window of the tokens to come.
+// The rows that a sequence's queries see: its own are the last of them.
+WindowRows window_of(const Pass& pass, const Sequence& sequence, int layer) {
+  std::byte* fresh = pass.space.fresh.data() + sequence.first_row * pass.shape().row.bytes;
+  return sequence.cache->window(layer, fresh);
+}
+
+// Moves a sequence's last rows into the ring: the window of the tokens to come.
 void keep_window(const WindowRows& window, int end) {
   const std::int64_t bytes = window.format.bytes;
   for (int p = std::max(window.first_fresh, end - window.window); p < end; ++p) {
@@ -116,41 +116,53 @@ void keep_window(const WindowRows& window, int end) {
   }
 }
 
+// Heads of every sequence's queries over its own rows.
+void attend(Pass& pass, const BlockWeights& weights, int layer, Rotation rotation) {
+  const int ratio = pass.shape().layers[static_cast<std::size_t>(layer)].ratio;
+  const int width = pass.config.num_attention_heads * pass.config.head_dim;
+  const Matrix q = pass.matrix(pass.space.q, width);
+  const Matrix heads = pass.matrix(pass.space.heads, width);
+  const Selection chosen = weights.indexer ? choose_rows(pass, layer) : Selection{};
+  Tasks<Attention> attentions;
+  for (const Sequence& sequence : pass.sequences) {
+    attentions.add({.q = q.slice(sequence.first_row, sequence.rows),
+                    .out = heads.slice(sequence.first_row, sequence.rows),
+                    .sinks = weights.attn_sink,
+                    .rotation = rotation.from(sequence.first_row),
+                    .first_position = sequence.first_position(),
+                    .window = window_of(pass, sequence, layer),
+                    .ratio = ratio,
+                    .rows = ratio == 0 ? RowTable{} : sequence.cache->rows(layer),
+                    .selection = weights.indexer ? chosen.from(sequence.first_row) : Selection{}});
+  }
+  pass.backend.attend(attentions.all());
+}
+
 }  // namespace
 
 void attention(Pass& pass, const BlockWeights& weights, int layer) {
   const ModelConfig& config = pass.config;
   Workspace& space = pass.space;
-  const int ratio = pass.cache.shape().layers[static_cast<std::size_t>(layer)].ratio;
+  const CacheShape& shape = pass.shape();
+  const int ratio = shape.layers[static_cast<std::size_t>(layer)].ratio;
   const Rotation rotation{ratio == 0 ? space.plain_angles.data() : space.long_angles.data(),
                           config.qk_rope_head_dim};
-  const WindowRows window = pass.cache.window(layer, space.fresh.data());
-  const int width = config.num_attention_heads * config.head_dim;
 
   project(pass, weights, layer);
   pass.backend.store_rows(pass.matrix(space.kv, config.head_dim), weights.kv_norm, rotation,
-                          window);
+                          shape.row, space.fresh.data());
   expand_queries(pass, weights);
-  pass.backend.finish_queries(pass.matrix(space.q, width), rotation);
+  pass.backend.finish_queries(pass.matrix(space.q, config.num_attention_heads * config.head_dim),
+                              rotation);
 
-  // Rows that this chunk completes are visible to its own queries, so they come first.
+  // Rows that this batch completes are visible to its own queries, so they come first.
   if (weights.compressor) compress(pass, compression(pass, weights, layer));
-  Selection chosen;
-  if (weights.indexer) {
-    compress(pass, index_compression(pass, weights, layer));
-    chosen = choose_rows(pass, layer);
-  }
-  pass.backend.attend({.q = pass.matrix(space.q, width),
-                       .out = pass.matrix(space.heads, width),
-                       .sinks = weights.attn_sink,
-                       .rotation = rotation,
-                       .first_position = pass.first_position(),
-                       .window = window,
-                       .ratio = ratio,
-                       .rows = ratio == 0 ? RowTable{} : pass.cache.rows(layer),
-                       .selection = weights.indexer ? &chosen : nullptr});
+  if (weights.indexer) compress(pass, index_compression(pass, weights, layer));
+  attend(pass, weights, layer, rotation);
   project_out(pass, weights);
-  keep_window(window, pass.end_position());
+  for (const Sequence& sequence : pass.sequences) {
+    keep_window(window_of(pass, sequence, layer), sequence.end_position());
+  }
 }
 
 }  // namespace fathom::engine

@@ -9,6 +9,7 @@
 #include "engine/backend.h"
 #include "engine/cache/kv_cache.h"
 #include "engine/engine.h"
+#include "engine/model/pass.h"
 #include "engine/model/rope.h"
 #include "engine/model/workspace.h"
 #include "engine/weights/model_weights.h"
@@ -18,6 +19,17 @@ namespace fathom::engine {
 struct Engine::Parts {
   // Throws Error if the kernels are missing or the rounding does not fit.
   Parts(std::filesystem::path path, const EngineOptions& options, ModelWeights weights);
+
+  // A pass over `tokens` of these sequences, which outlive it.
+  Pass pass(std::span<const Sequence> sequences, std::span<const Token> tokens) const noexcept {
+    return {.config = weights.config,
+            .backend = *backend,
+            .space = space,
+            .sequences = sequences,
+            .tokens = tokens,
+            .plain_rope = plain_rope,
+            .long_rope = long_rope};
+  }
 
   // Constant after construction.
   std::filesystem::path model_path;

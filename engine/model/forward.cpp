@@ -9,10 +9,18 @@ namespace fathom::engine {
 
 void fill_angles(Pass& pass) {
   const int rope = pass.config.qk_rope_head_dim;
-  for (int t = 0; t < pass.rows(); ++t) {
-    const std::int64_t row = static_cast<std::int64_t>(t) * rope;
-    pass.plain_rope.fill(pass.first_position() + t, pass.space.plain_angles.data() + row);
-    pass.long_rope.fill(pass.first_position() + t, pass.space.long_angles.data() + row);
+  for (const Sequence& sequence : pass.sequences) {
+    for (int t = 0; t < sequence.rows; ++t) {
+      const std::int64_t row = static_cast<std::int64_t>(sequence.first_row + t) * rope;
+      pass.plain_rope.fill(sequence.first_position() + t, pass.space.plain_angles.data() + row);
+      pass.long_rope.fill(sequence.first_position() + t, pass.space.long_angles.data() + row);
+    }
+  }
+}
+
+void remember_rows(Pass& pass) {
+  for (const Sequence& sequence : pass.sequences) {
+    sequence.cache->set_length(sequence.end_position());
   }
 }
 
@@ -35,7 +43,7 @@ bool forward(Pass& pass, const ModelWeights& weights, const KeepGoing& keep_goin
     run_block(pass, weights.layers[static_cast<std::size_t>(layer)], layer);
     if (keep_going && !keep_going(layer + 1, layers)) return false;
   }
-  pass.cache.set_length(pass.end_position());
+  remember_rows(pass);
   return true;
 }
 

@@ -1,4 +1,4 @@
-// The forward pass: a chunk of tokens through all layers, and logits of chosen rows.
+// The forward pass: a batch of tokens through all layers, and logits of chosen rows.
 #pragma once
 
 #include <functional>
@@ -10,17 +10,18 @@ namespace fathom::engine {
 // Asked after every part of a layer with the parts done and to do; false ends the pass.
 using KeepGoing = std::function<bool(int done, int total)>;
 
-// Leaves the chunk's streams [rows, hc_mult · hidden_size] in space.streams and its rows in the
-// cache, whose length is then that of all tokens. Returns false if it was ended before: the cache's
-// fixed part is then to be restored from a snapshot. The cache must have been reserved.
+// Leaves the batch's streams [rows, hc_mult · hidden_size] in space.streams and its rows in the
+// sequences' caches, whose lengths are then those of all tokens. Returns false if it was ended
+// before: the caches' fixed parts are then to be restored from snapshots. Caches must have been
+// reserved.
 bool forward(Pass& pass, const ModelWeights& weights, const KeepGoing& keep_going);
 
 // Logits [streams.rows ≤ Workspace::kLogitRows, vocab_size] of rows of a pass, in space.logits.
 Matrix head(Pass& pass, const ModelWeights& weights, ConstMatrix streams);
 
-// The MTP block over a chunk (oracle: mtp_extend). `streams` are the trunk's of the positions from
-// pass.cache.length() on; pass.tokens are those that follow each. The pass's cache is the block's
-// own. Leaves the block's streams in space.streams.
+// The MTP block over a batch (oracle: mtp_extend). `streams` are the trunk's of the positions from
+// each sequence's cache length on; pass.tokens are those that follow each. The caches are the
+// block's own. Leaves the block's streams in space.streams.
 void mtp_forward(Pass& pass, const ModelWeights& weights, const MtpWeights& block,
                  ConstMatrix streams);
 Matrix mtp_head(Pass& pass, const ModelWeights& weights, const MtpWeights& block,

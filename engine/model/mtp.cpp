@@ -40,7 +40,7 @@ void mtp_forward(Pass& pass, const ModelWeights& weights, const MtpWeights& bloc
   fill_angles(pass);
   mix_input(pass, weights.embed, block, streams);
   run_block(pass, block.block, /*layer=*/0);
-  pass.cache.set_length(pass.end_position());
+  remember_rows(pass);
 }
 
 Matrix mtp_head(Pass& pass, const ModelWeights& weights, const MtpWeights& block,

@@ -5,26 +5,24 @@
 
 namespace fathom::engine {
 
-// attention.cpp: x -> y of one layer; leaves the chunk's rows and slots in the cache.
+// attention.cpp: x -> y of one layer; leaves the batch's rows and slots in the caches.
 void attention(Pass& pass, const BlockWeights& weights, int layer);
 
-// compressor.cpp: stores the rows of windows that the chunk completes, then keeps the projections
+// compressor.cpp: stores the rows of windows that a sequence completes, then keeps the projections
 // that unfinished windows need. `values` and `gates` [rows, slots.width] are x · wkvᵀ and x ·
 // wgateᵀ.
 struct Compression {
   const CompressorWeights& weights;
-  int ratio;
+  int layer;
   bool index_keys;  // the indexer's compressor: keys get a Hadamard rotation
   ConstMatrix values, gates;
-  Slots slots;
-  RowTable rows;
 };
 void compress(Pass& pass, const Compression& compression);
 
 // indexer.cpp: chooses each query's compressed rows into space.chosen.
 Selection choose_rows(Pass& pass, int layer);
-// Whether the chunk's last query sees more rows than it may keep; if not, every row is chosen
-// whatever the scores are.
+// Whether the last query of any sequence sees more rows than it may keep; if not, every row is
+// chosen whatever the scores are.
 bool must_choose(const Pass& pass) noexcept;
 
 // hyper_connection.cpp: streams -> x (normalised); and back with a part's output y.
@@ -40,6 +38,7 @@ void mixture_of_experts(Pass& pass, const BlockWeights& weights);
 
 // forward.cpp
 void fill_angles(Pass& pass);
+void remember_rows(Pass& pass);  // the caches' lengths: those of all tokens
 void run_block(Pass& pass, const BlockWeights& weights, int layer);
 
 }  // namespace fathom::engine
