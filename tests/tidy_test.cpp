@@ -12,6 +12,8 @@
 
 #include <gtest/gtest.h>
 
+#include "test_paths.h"
+
 namespace {
 
 namespace fs = std::filesystem;

@@ -7,6 +7,7 @@
 #include "agent/error.h"
 #include "agent/prompt/render.h"
 #include "support/temp_dir.h"
+#include "test_paths.h"
 #include "tools/desk.h"
 
 namespace fathom::agent {

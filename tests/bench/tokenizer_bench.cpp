@@ -9,6 +9,7 @@
 #include <benchmark/benchmark.h>
 
 #include "engine/tokenizer.h"
+#include "test_paths.h"
 
 namespace {
 

@@ -13,6 +13,7 @@
 
 #include "engine/error.h"
 #include "engine/session.h"
+#include "test_paths.h"
 #include "tests/support/temp_dir.h"
 
 namespace fathom::engine {

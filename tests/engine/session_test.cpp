@@ -13,6 +13,7 @@
 
 #include "engine/cpu/kernels.h"
 #include "engine/error.h"
+#include "test_paths.h"
 #include "tests/support/temp_dir.h"
 
 namespace fathom::engine {

@@ -11,6 +11,7 @@
 #include "memory/store.h"
 #include "support/process.h"
 #include "support/temp_dir.h"
+#include "test_paths.h"
 
 namespace fathom::tests {
 namespace {

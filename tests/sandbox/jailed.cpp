@@ -13,6 +13,8 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "test_paths.h"
+
 namespace fathom::tests {
 namespace {
 

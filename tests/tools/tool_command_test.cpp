@@ -1,6 +1,7 @@
 // `fathom tool` as a person calls it.
 #include <gmock/gmock.h>
 
+#include "test_paths.h"
 #include "tests/support/temp_dir.h"
 #include "tests/tools/process.h"
 

@@ -8,6 +8,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "test_paths.h"
+
 namespace fathom::agent::prompt {
 
 inline std::vector<nlohmann::ordered_json> golden(const std::string& prefix) {

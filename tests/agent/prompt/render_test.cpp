@@ -9,6 +9,7 @@
 #include "agent/error.h"
 #include "agent/prompt/constants.h"
 #include "agent/prompt/read_request.h"
+#include "test_paths.h"
 #include "tests/agent/prompt/golden.h"
 
 namespace fathom::agent::prompt {

@@ -18,6 +18,7 @@
 
 #include "engine/prefix_cache.h"
 #include "engine/session.h"
+#include "test_paths.h"
 #include "tests/support/process.h"
 #include "tests/support/temp_dir.h"
 

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/error.h"
+#include "test_paths.h"
 #include "tests/engine/text/tokenizers.h"
 
 namespace fathom::engine {

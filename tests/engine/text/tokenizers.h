@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/tokenizer.h"
+#include "test_paths.h"
 
 namespace fathom::engine {
 

@@ -8,6 +8,7 @@
 
 #include "engine/error.h"
 #include "engine/weights/model_weights.h"
+#include "test_paths.h"
 
 namespace fathom::engine {
 
