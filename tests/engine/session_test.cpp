@@ -2,7 +2,7 @@
 #include "engine/session.h"
 
 #include <algorithm>
-#include <atomic>
+#include <chrono>
 #include <fstream>
 #include <random>
 #include <stop_token>
@@ -160,13 +160,13 @@ INSTANTIATE_TEST_SUITE_P(Roundings, SessionRounding,
 TEST(Session, StopsAnywhereAndGoesOnWithTheSameBits) {
   const auto engine = load({.threads = 1});
   const std::vector<float> expected = logits_of(engine, kTokens);
-  // Wherever the stop falls, what is left must be whole; more steps of waiting reach further.
+  // Wherever the stop falls, what is left must be whole; longer waits reach further.
+  using Clock = std::chrono::steady_clock;
   for (int waits = 0; waits < 12; ++waits) {
     Session session = session_of(engine, first(kTokens, 10));
     std::stop_source stop;
-    std::atomic<int> steps = waits * waits * 2000;
-    std::thread stopper([&] {
-      while (steps-- > 0) std::this_thread::yield();
+    std::thread stopper([&stop, end = Clock::now() + waits * waits * std::chrono::milliseconds(1)] {
+      while (Clock::now() < end) std::this_thread::yield();
       stop.request_stop();
     });
     const Prefill prefill = session.sync(kTokens, {}, stop.get_token());
