@@ -25,6 +25,7 @@ std::int64_t aligned(std::int64_t bytes) noexcept {
 int slot_count(int ratio) noexcept {
   return ratio == 4 ? 8 : ratio;
 }
+static_assert(kUndoMax <= 8);
 int slot_width(int ratio, int row_width) noexcept {
   return ratio == 4 ? 2 * row_width : row_width;
 }
@@ -72,6 +73,22 @@ void for_open_rows(const CacheShape& shape, int tokens, Visit&& visit) {
   for (const LayerShape& layer : shape.layers) {
     if (layer.ratio != 0) visit(layer.rows, open / layer.ratio * shape.row.bytes);
     if (layer.ratio == 4) visit(layer.keys, open / layer.ratio * shape.key.bytes);
+  }
+}
+
+// The same for what the token at `position` overwrites in the fixed part.
+template <class Visit>
+void for_parts_of_token(const CacheShape& shape, int position, Visit&& visit) {
+  const auto visit_slot = [&](std::int64_t offset, int ratio, int width) {
+    const std::int64_t half = slot_bytes(ratio, width) / 2;
+    const std::int64_t slot = half / slot_count(ratio);
+    visit(offset + position % slot_count(ratio) * slot, slot);
+    visit(offset + half + position % slot_count(ratio) * slot, slot);
+  };
+  for (const LayerShape& layer : shape.layers) {
+    visit(layer.window + position % shape.window * shape.row.bytes, shape.row.bytes);
+    if (layer.ratio != 0) visit_slot(layer.slots, layer.ratio, shape.row.width);
+    if (layer.ratio == 4) visit_slot(layer.index_slots, layer.ratio, shape.key.width);
   }
 }
 
@@ -219,12 +236,46 @@ void KvCache::go_back(const Snapshot& snapshot) noexcept {
     from += bytes;
   });
   length_ = snapshot.tokens;
+  drop_pages_behind();
+}
+
+void KvCache::drop_pages_behind() noexcept {
   const auto pages = size((length_ + kPageTokens - 1) / kPageTokens);
   if (pages < pages_.size()) {
     pages_.resize(pages);
     page_addresses_.resize(pages);
   }
   shared_pages_ = std::min(shared_pages_, page_count());
+}
+
+void KvCache::keep_undo(int certain, int rows, Undo& undo) const {
+  undo.first = length_ + certain;
+  undo.end = length_ + rows;
+  assert(certain >= 0 && certain <= rows && rows <= std::min(kUndoMax, shape_->window));
+  std::int64_t total = 0;
+  for_parts_of_token(*shape_, 0, [&](std::int64_t, std::int64_t bytes) { total += bytes; });
+  undo.bytes.resize(size(total * (undo.end - undo.first)));
+  std::byte* to = undo.bytes.data();
+  for (int position = undo.first; position < undo.end; ++position) {
+    for_parts_of_token(*shape_, position, [&](std::int64_t offset, std::int64_t bytes) {
+      to = std::copy_n(fixed_.get() + offset, bytes, to);
+    });
+  }
+}
+
+// Compressed rows that those tokens completed stay in their page: nobody looks behind the last
+// token, and the tokens to come complete them anew.
+void KvCache::take_back(int tokens, const Undo& undo) noexcept {
+  assert(tokens >= undo.first && tokens <= length_ && length_ == undo.end);
+  const std::byte* from = undo.bytes.data();
+  for (int position = undo.first; position < undo.end; ++position) {
+    for_parts_of_token(*shape_, position, [&](std::int64_t offset, std::int64_t bytes) {
+      if (position >= tokens) std::copy_n(from, bytes, fixed_.get() + offset);
+      from += bytes;
+    });
+  }
+  length_ = tokens;
+  drop_pages_behind();
 }
 
 void KvCache::adopt(std::span<const Page> pages, const Snapshot& snapshot) {

@@ -21,6 +21,10 @@ namespace fathom::engine {
 // a snapshot there is small, and no row belongs to two pages.
 inline constexpr int kPageTokens = 128;
 
+// Tokens of a pass of which some can be taken back: the fewest slots that a layer has, so that no
+// two of them write to the same.
+inline constexpr int kUndoMax = 8;
+
 // Where one layer's things lie.
 struct LayerShape {
   int ratio = 0;
@@ -50,6 +54,14 @@ struct CacheShape {
 // page that is not full.
 struct Snapshot {
   int tokens = 0;
+  std::vector<std::byte> bytes;
+};
+
+// What the last tokens of a pass overwrite of the fixed part, kept so that they can be taken back.
+// Holds a few KB a token and layer where a snapshot holds all; its memory is used again.
+struct Undo {
+  int first = 0;  // positions [first, end)
+  int end = 0;
   std::vector<std::byte> bytes;
 };
 
@@ -87,6 +99,12 @@ class KvCache {
   void capture(Snapshot& snapshot) const;
   // Returns to the moment of `snapshot`, whose tokens must be the first ones of these.
   void go_back(const Snapshot& snapshot) noexcept;
+  // Before a pass of `rows` tokens, at most kUndoMax and the window: keeps what all but the first
+  // `certain` of them will overwrite. May throw std::bad_alloc.
+  void keep_undo(int certain, int rows, Undo& undo) const;
+  // After that pass: takes all tokens from position `tokens` on back, which must be among those.
+  void take_back(int tokens, const Undo& undo) noexcept;
+
   // Becomes the timeline of `pages`, all full, and `snapshot`. May throw std::bad_alloc and is then
   // as before.
   void adopt(std::span<const Page> pages, const Snapshot& snapshot);
@@ -104,6 +122,7 @@ class KvCache {
 
  private:
   Slots slots_at(std::int64_t offset, int ratio, int width) noexcept;
+  void drop_pages_behind() noexcept;
 
   // Fresh from the kernel where it is large: then only what is written takes memory.
   struct Free {
