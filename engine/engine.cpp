@@ -136,6 +136,7 @@ Engine::Parts::Parts(std::filesystem::path path, const EngineOptions& options, M
       shape(std::make_shared<CacheShape>(weights.config, options.rounding,
                                          layer_ratios(weights.config))),
       mtp_shape(std::make_shared<CacheShape>(weights.config, options.rounding, kMtpRatios)),
+      draft_tokens(options.draft_tokens),
       backend(make_backend(weights.config, options.kernels, options.activations, options.threads)),
       space(weights.config) {
   fingerprint = fingerprint_of(weights, options.rounding, backend->name(), options.activations);

@@ -32,6 +32,9 @@ struct EngineOptions {
   Activations activations = Activations::native;
   // GGUF that holds the MTP block; empty: as in the model's own files.
   std::filesystem::path mtp = {};
+  // Tokens that the MTP block, where there is one, drafts ahead of Session::append. They change no
+  // result. Negative: as many as measurably pay; 0: none.
+  int draft_tokens = -1;
   std::function<void(std::int64_t bytes, std::int64_t total)> on_progress = {};  // may be empty
 };
 

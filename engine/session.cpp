@@ -16,6 +16,7 @@
 #include "engine/cache/session_file.h"
 #include "engine/cache/snapshots.h"
 #include "engine/cache/timeline.h"
+#include "engine/drafting/drafter.h"
 #include "engine/error.h"
 #include "engine/model/engine_parts.h"
 #include "engine/model/forward.h"
@@ -64,10 +65,13 @@ struct Scratch : Snapshot {
 
 }  // namespace
 
-// tokens.size() == cache.length() between calls.
+// Between calls cache.length() is tokens.size(), and more while drafts wait to be appended.
 struct Session::State {
   State(std::shared_ptr<const Engine> loaded, Timeline shared)
-      : engine(std::move(loaded)), cache(engine->parts().shape), timeline(std::move(shared)) {}
+      : engine(std::move(loaded)),
+        cache(engine->parts().shape),
+        timeline(std::move(shared)),
+        drafter(engine->parts()) {}
 
   // How a run of tokens is fed.
   struct Feed {
@@ -76,12 +80,16 @@ struct Session::State {
     const PrefillProgress* progress = nullptr;
     std::stop_token stop = {};
     bool keep_start = false;  // snapshot where the feed begins
+    int drafts = 0;           // the last tokens: computed, but no part of the timeline yet
   };
 
   int length() const noexcept { return cache.length(); }
   int to_stop() const noexcept;
   int feed(const Feed& feed);
   bool feed_chunk(const Feed& feed, int done, int rows, Clock::time_point& reported);
+  void append(Token token);
+  std::span<const Token> with_drafts(const Token& token);
+  void drop_drafts() noexcept;
   void take_snapshot(bool share);
   void adopt(const Prefix& prefix, std::span<const Token> prompt);
   void hand_out_logits(Pass& pass, const Feed& feed, bool last);
@@ -97,6 +105,8 @@ struct Session::State {
   std::vector<int> marks;  // positions of the next sync() that are worth a moment
   std::vector<Token> tokens;
   std::vector<float> logits;
+  Drafter drafter;
+  Undo undo;             // of the drafts
   Scratch before_chunk;  // to return to when a pass is ended
   bool records_streams = false;
   std::vector<float> streams;  // [tokens, hc_mult · hidden_size] if recorded from the first token
@@ -156,6 +166,8 @@ bool Session::State::feed_chunk(const Feed& feed, int done, int rows, Clock::tim
   parts.space.reserve(rows, cache.shape().row.bytes);
   parts.backend->reserve(rows, static_cast<std::int64_t>(std::bit_ceil(
                                    std::max(4096U, static_cast<unsigned>(length() + rows)))));
+  drafter.reserve();
+  if (feed.drafts > 0) cache.keep_undo(rows - feed.drafts, rows, undo);
   if (feed.stop.stop_possible()) cache.capture(before_chunk);
 
   const Sequence sequence{.cache = &cache, .first_row = 0, .rows = rows};
@@ -171,13 +183,13 @@ bool Session::State::feed_chunk(const Feed& feed, int done, int rows, Clock::tim
     cache.go_back(before_chunk);
     return false;
   }
-  tokens.insert(tokens.end(), chunk.begin(), chunk.end());
+  tokens.insert(tokens.end(), chunk.begin(), chunk.end() - feed.drafts);
   logits.clear();
+  const int width = engine->config().hc_mult * engine->config().hidden_size;
+  drafter.follow(length() - rows, {parts.space.streams.data(), rows, width, width});
   if (records_streams) {
-    const std::int64_t width =
-        std::int64_t{engine->config().hc_mult} * engine->config().hidden_size;
     streams.insert(streams.end(), parts.space.streams.begin(),
-                   parts.space.streams.begin() + rows * width);
+                   parts.space.streams.begin() + std::int64_t{rows} * width);
   }
   timeline.follow(tokens, cache);
   hand_out_logits(chunk_pass, feed, done + rows == total);
@@ -197,17 +209,57 @@ void Session::State::hand_out_logits(Pass& chunk_pass, const Feed& feed, bool la
   if (feed.visit == nullptr && !last) return;
   const Matrix all = chunk_pass.matrix(parts.space.streams, width);
   const int first_position = length() - rows;
-  const int first = feed.visit != nullptr ? 0 : rows - 1;
+  const int last_row = rows - 1 - feed.drafts;
+  const int first = feed.visit != nullptr ? 0 : last_row;
   for (int row = first; row < rows; row += Workspace::kLogitRows) {
     const int count = std::min(Workspace::kLogitRows, rows - row);
     const Matrix found = head(chunk_pass, parts.weights, {all.row(row), count, width, width});
     for (int i = 0; i < count; ++i) {
       const std::span<const float> one(found.row(i), size(found.width));
+      if (row + i > last_row) {
+        if (!drafter.keep(one)) return;
+        continue;
+      }
       check_finite(one, first_position + row + i);
       if (feed.visit != nullptr) (*feed.visit)(first_position + row + i, one);
-      if (last && row + i + 1 == rows) logits.assign(one.begin(), one.end());
+      if (last && row + i == last_row) logits.assign(one.begin(), one.end());
     }
   }
+}
+
+// Appends a token whose logits may be there already, because it was drafted.
+void Session::State::append(Token token) {
+  if (const auto known = drafter.take(token); !known.empty()) {
+    tokens.push_back(token);  // for which feed() made room
+    logits.assign(known.begin(), known.end());
+    timeline.follow(tokens, cache);
+    return;
+  }
+  drop_drafts();
+  check_ids({&token, 1});
+  const std::span<const Token> fed = with_drafts(token);
+  const auto start = Clock::now();
+  feed({.tokens = fed, .drafts = static_cast<int>(fed.size()) - 1});
+  drafter.passed(seconds_since(start));
+}
+
+// What is fed where `token` is appended. `token` outlives it.
+std::span<const Token> Session::State::with_drafts(const Token& token) {
+  const std::lock_guard lock(engine->parts().compute_mutex);
+  try {
+    // A page is full when all of its tokens are sure, so drafts end where it does.
+    return drafter.draft(tokens, token, records_streams ? 1 : to_stop());
+  } catch (const std::bad_alloc&) {
+    drafter.forget_drafts();
+    return {&token, 1};
+  }
+}
+
+// Makes the cache that of the timeline again.
+void Session::State::drop_drafts() noexcept {
+  const auto kept = static_cast<int>(tokens.size());
+  if (length() > kept) cache.take_back(kept, undo);
+  drafter.cut(kept);
 }
 
 // Shares it with other sessions at multiples of kMomentEvery in any case.
@@ -229,6 +281,7 @@ void Session::State::adopt(const Prefix& prefix, std::span<const Token> prompt) 
   const auto [ours, theirs] = std::ranges::mismatch(tokens, prompt);
   snapshots.drop_after(static_cast<int>(ours - tokens.begin()));
   timeline.cut(static_cast<int>(ours - tokens.begin()));
+  drafter.cut(static_cast<int>(ours - tokens.begin()));
   snapshots.add(prefix.moment);
   tokens.assign(prompt.begin(), prompt.begin() + prefix.tokens);
   logits.clear();
@@ -272,6 +325,7 @@ void Session::State::go_back(int wanted) {
   }
   tokens.resize(size(length()));
   timeline.cut(length());
+  drafter.cut(length());
   logits.clear();
   const std::int64_t width = std::int64_t{engine->config().hc_mult} * engine->config().hidden_size;
   if (std::ssize(streams) > length() * width) streams.resize(size(length() * width));
@@ -290,6 +344,7 @@ Prefill Session::sync(std::span<const Token> prompt, const PrefillProgress& prog
   const auto start = Clock::now();
   State& state = *state_;
   state.check_ids(prompt);
+  state.drop_drafts();
   const auto [ours, theirs] = std::ranges::mismatch(state.tokens, prompt);
   const auto common = static_cast<int>(ours - state.tokens.begin());
   const bool whole = theirs == prompt.end();  // nothing new
@@ -320,22 +375,25 @@ void Session::remember_at(int position) {
 
 void Session::remember() {
   State& state = *state_;
+  state.drop_drafts();
   if (!state.timeline || state.length() == 0) return;
   state.timeline.follow(state.tokens, state.cache);
   state.take_snapshot(/*share=*/true);
 }
 
 std::span<const float> Session::append(Token token) {
-  state_->feed({.tokens = {&token, 1}});
+  state_->append(token);
   return state_->logits;
 }
 
 void Session::extend(std::span<const Token> tokens, const Visit& visit) {
+  state_->drop_drafts();
   state_->feed({.tokens = tokens, .visit = &visit});
 }
 
 void Session::truncate(int tokens) {
   State& state = *state_;
+  state.drop_drafts();
   assert(tokens >= 0 && tokens <= state.length());
   if (tokens == state.length()) return;
   const std::vector<Token> kept(state.tokens.begin(), state.tokens.begin() + tokens);
@@ -349,12 +407,18 @@ std::span<const Token> Session::tokens() const noexcept {
 std::span<const float> Session::logits() const noexcept {
   return state_->logits;
 }
+DraftCounts Session::drafts() const noexcept {
+  return state_->drafter.counts();
+}
 
+// Drafts are no part of what a session is, so that a const one may drop them.
 Session Session::fork() const {
+  state_->drop_drafts();
   return Session(std::make_unique<State>(*state_));
 }
 
 void Session::save(const std::filesystem::path& file) const {
+  state_->drop_drafts();
   write_session(file, state_->engine->fingerprint(), state_->cache,
                 {.tokens = state_->tokens, .logits = state_->logits});
 }
@@ -369,11 +433,13 @@ Session Session::restore(std::shared_ptr<const Engine> engine, const std::filesy
 }
 
 void Session::record_streams(bool on) {
+  state_->drop_drafts();
   state_->records_streams = on;
 }
 
 void Session::mtp(std::span<const int> positions, const Visit& visit) {
   State& state = *state_;
+  state.drop_drafts();
   const Engine::Parts& parts = state.engine->parts();
   if (parts.weights.mtp.empty()) throw Error("this model has no MTP block");
   const int width = parts.weights.config.hc_mult * parts.weights.config.hidden_size;
@@ -410,6 +476,7 @@ void Session::mtp(std::span<const int> positions, const Visit& visit) {
 void Session::fill_random(std::span<const Token> tokens) {
   State& state = *state_;
   state.check_ids(tokens);
+  state.drop_drafts();
   state.go_back(0);
   try {
     state.tokens.reserve(tokens.size());
@@ -426,7 +493,8 @@ std::int64_t Session::bytes() const noexcept {
   const std::size_t beside =
       state.tokens.capacity() * sizeof(Token) + state.logits.capacity() * sizeof(float) +
       state.streams.capacity() * sizeof(float) + state.before_chunk.bytes.capacity();
-  return state.cache.bytes() + state.snapshots.bytes() + static_cast<std::int64_t>(beside);
+  return state.cache.bytes() + state.snapshots.bytes() + state.drafter.bytes() +
+         static_cast<std::int64_t>(beside);
 }
 
 }  // namespace fathom::engine

@@ -28,6 +28,12 @@ struct Prefill {
   std::vector<Token> instead = {};
 };
 
+// Tokens that were drafted and computed ahead, and those of them that were appended then.
+struct DraftCounts {
+  std::int64_t drafted = 0;
+  std::int64_t accepted = 0;
+};
+
 // Called at least every 0.5 s of a prefill with tokens computed so far and tokens to compute. Must
 // not call into the engine.
 using PrefillProgress = std::function<void(int done, int total)>;
@@ -52,7 +58,8 @@ class Session {
   Prefill sync(std::span<const Token> prompt, const PrefillProgress& progress,
                std::stop_token stop);
 
-  // Appends one token (decode). Returns logits [vocab_size], valid until the next call.
+  // Appends one token (decode). Returns logits [vocab_size], valid until the next call. Where the
+  // engine drafts, they may have been computed before: drafts show in time and counts alone.
   std::span<const float> append(Token token);
 
   // Appends tokens and hands out the logits of each: visit(position, logits [vocab_size]).
@@ -70,6 +77,9 @@ class Session {
 
   std::span<const Token> tokens() const noexcept;
   std::span<const float> logits() const noexcept;  // of the last token; empty when there is none
+
+  // Since the session was made or restored; a fork counts on.
+  DraftCounts drafts() const noexcept;
 
   // A second timeline that begins with this one's tokens.
   Session fork() const;

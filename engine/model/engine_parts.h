@@ -37,6 +37,7 @@ struct Engine::Parts {
   Rope plain_rope, long_rope;
   std::shared_ptr<const CacheShape> shape;
   std::shared_ptr<const CacheShape> mtp_shape;  // of the MTP block alone
+  int draft_tokens;                             // as in EngineOptions
   std::string fingerprint;
   std::unique_ptr<Backend> backend;  // the pointer; its memory is guarded by compute_mutex
 
