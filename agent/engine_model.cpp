@@ -33,6 +33,7 @@ class EngineModel : public Model {
   }
   void append(engine::Token token) override { session_.append(token); }
   std::span<const float> logits() const noexcept override { return session_.logits(); }
+  engine::DraftCounts drafts() const noexcept override { return session_.drafts(); }
   void remember() override { session_.remember(); }
   void remember_at(int position) override { session_.remember_at(position); }
 

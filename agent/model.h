@@ -42,6 +42,8 @@ class Model {
   // Appends one token. Logits of the last token, [vocab_size], are then those after it.
   virtual void append(engine::Token token) = 0;
   virtual std::span<const float> logits() const noexcept = 0;
+  // So far (engine::Session::drafts).
+  virtual engine::DraftCounts drafts() const noexcept { return {}; }
 
   // Here the timeline may be taken up again, also by another run (engine::Session::remember).
   virtual void remember() {}

@@ -220,10 +220,16 @@ void Turn::generate(Step& step) {
                                 .sampling = bench_.options.sampling,
                                 .tools = bench_.declared};
   Generator generator(*bench_.model, bench_.sampler, *bench_.vocabulary, bench_.journal);
+  const engine::DraftCounts before = bench_.model->drafts();
   step.generated = generator.generate(options, std::move(now), deadline_.token());
+  const engine::DraftCounts after = bench_.model->drafts();
+  step.drafts = {.drafted = after.drafted - before.drafted,
+                 .accepted = after.accepted - before.accepted};
   bench_.model->remember();
   tally_.sampled += step.generated.sampled;
   tally_.thinking += step.generated.thinking;
+  tally_.drafts.drafted += step.drafts.drafted;
+  tally_.drafts.accepted += step.drafts.accepted;
 }
 
 void Turn::act(Step& step) {

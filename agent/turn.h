@@ -60,12 +60,14 @@ class Turn {
     int reused_disk = 0;
     int sampled = 0;
     int thinking = 0;
+    engine::DraftCounts drafts;
   };
 
   // What one step used, for its event.
   struct Step {
     engine::Prefill prefill;
     Generated generated;
+    engine::DraftCounts drafts;
     double tools_seconds = 0;
     bool thought = false;
   };

@@ -266,8 +266,8 @@ void Turn::write_step(const Step& step) {
   fields["reused_disk"] = step.prefill.reused_disk;
   fields["sampled"] = step.generated.sampled;
   fields["thinking"] = step.generated.thinking;
-  fields["drafted"] = 0;
-  fields["accepted"] = 0;
+  fields["drafted"] = step.drafts.drafted;
+  fields["accepted"] = step.drafts.accepted;
   fields["context_used"] = bench_.conversation.tokens().size();
   fields["seconds"] = {{"prefill", step.prefill.seconds},
                        {"decode", step.generated.seconds},
@@ -288,7 +288,9 @@ Json Turn::usage() const {
           {"reused_memory", tally_.reused - tally_.reused_disk},
           {"reused_disk", tally_.reused_disk},
           {"sampled", tally_.sampled},
-          {"thinking", tally_.thinking}};
+          {"thinking", tally_.thinking},
+          {"drafted", tally_.drafts.drafted},
+          {"accepted", tally_.drafts.accepted}};
 }
 
 Json Turn::result_fields(TurnEnd end, int exit) const {

@@ -41,6 +41,9 @@ void add_model_flags(CLI::App& app, ui::ModelOptions& model) {
   app.add_option("--kernels", model.kernels, "a set of kernels, or auto")
       ->envname("FATHOM_KERNELS");
   app.add_option("--threads", model.threads, "0: one per core");
+  app.add_option("--mtp", model.mtp,
+                 "Drafts tokens ahead, which changes no result: auto (the model's own MTP block), "
+                 "off, or a file that holds the block");
 }
 
 void add_cache_flags(CLI::App& app, ui::CacheOptions& cache) {
@@ -211,6 +214,11 @@ void add_bench(CLI::App& program, ui::BenchOptions& bench, Chosen& chosen) {
   app.add_option("-n", bench.decode_tokens, "Decode of so many tokens")->delimiter(',');
   app.add_option("-d", bench.depths, "After so many tokens")->delimiter(',');
   app.add_option("-r", bench.rounds, "Rounds; the median counts");
+  app.add_flag("--greedy", bench.greedy,
+               "Decode the model's own likeliest tokens instead of random ones");
+  app.add_option("--verify", bench.verify,
+                 "Time of passes over so many tokens, as drafts are checked, beside one of 1")
+      ->delimiter(',');
   app.add_option("--fill", bench.fill,
                  "How -d is reached: compute (default to 16384) or random rows")
       ->check(CLI::IsMember({"compute", "random"}));
@@ -238,7 +246,6 @@ void add_debug_logits(CLI::App& debug, ui::DebugLogitsOptions& options, Chosen& 
   app.add_option("--chunk", options.chunk, "Feed in chunks of so many tokens");
   app.add_flag("--step", options.step, "Feed token by token");
   app.add_option("--restore-at", options.restore_at, "Save, drop and restore after so many tokens");
-  app.add_option("--mtp", options.mtp, "auto, or the file of the MTP block");
   app.add_option("--mtp-positions", options.mtp_positions, "Positions such as 0,5,9");
   app.add_option("--mtp-out", options.mtp_out, "Receives float32 rows of the MTP block");
   app.callback([&] { chosen = [&options] { return ui::debug_logits(options); }; });

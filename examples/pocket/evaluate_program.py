@@ -44,6 +44,7 @@ def main():
     p.add_argument("--failures", type=Path, help="write the failed tasks and results here")
     a = p.parse_args()
     good, all_, failures = collections.Counter(), collections.Counter(), []
+    sampled, drafted, accepted = (collections.Counter() for _ in range(3))
     for file in sorted(a.workspaces.glob("*/*/task.json")):
         task = json.loads(file.read_text())
         with tempfile.TemporaryDirectory() as folder:
@@ -52,12 +53,20 @@ def main():
         key = task["kind"], task["mode"]
         all_[key] += 1
         good[key] += succeeded(task, result)
+        usage = result.get("usage") or {}
+        sampled[task["mode"]] += usage.get("sampled", 0)
+        drafted[task["mode"]] += usage.get("drafted", 0)
+        accepted[task["mode"]] += usage.get("accepted", 0)
         if not succeeded(task, result):
             failures.append({"task": str(file.parent), **task, "result": result})
     for kind in sorted({k for k, _ in all_}):
         cells = [f"{mode} {good[kind, mode]:3} of {all_[kind, mode]:3}"
                  for mode in ("think", "fast")]
         print(f"{kind:8} " + "   ".join(cells))
+    for mode in sampled:
+        share = 100 * accepted[mode] / max(1, drafted[mode])
+        print(f"{mode}: {share:.1f} % of {drafted[mode]} drafted tokens accepted, "
+              f"{sampled[mode]} sampled")
     total = sum(all_.values())
     print(f"together {100 * sum(good.values()) / max(1, total):.1f} % of {total}")
     if a.failures:

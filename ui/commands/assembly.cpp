@@ -12,6 +12,7 @@
 #include "tools/desk.h"
 #include "tools/toolbox.h"
 #include "ui/commands/branches.h"
+#include "ui/commands/engine_options.h"
 #include "ui/commands/model_path.h"
 #include "ui/version.h"
 
@@ -193,15 +194,13 @@ std::unique_ptr<agent::Agent> Assembly::Parts::agent(agent::Conversation convers
 Assembly::Assembly(const AssemblyOptions& options) {
   const fs::path workspace = fs::canonical(options.workspace);
   const fs::path model_path = find_model(options.model.path);
-  const engine::EngineOptions engine_options{.kernels = options.model.kernels,
-                                             .threads = options.model.threads,
-                                             .mtp = {},
-                                             .on_progress = options.on_progress};
+  engine::EngineOptions chosen = engine_options(options.model);
+  chosen.on_progress = options.on_progress;
   // The store first: a damaged one is known before minutes of loading.
   memory::Store store = options.ephemeral       ? memory::Store::in_memory()
                         : options.store.empty() ? memory::Store(memory::Store::default_path())
                                                 : memory::Store(options.store);
-  auto engine = engine::Engine::load(model_path, engine_options);
+  auto engine = engine::Engine::load(model_path, chosen);
   auto tokenizer = engine->tokenizer();
   auto trouble = std::make_shared<Word>();
   auto cache = cache_for(options, *engine, trouble);

@@ -14,6 +14,7 @@
 #include "engine/peaks.h"
 #include "engine/session.h"
 #include "ui/commands/bench_fill.h"
+#include "ui/commands/bench_verify.h"
 #include "ui/commands/engine_options.h"
 #include "ui/commands/model_path.h"
 
@@ -43,6 +44,7 @@ struct Measurement {
   int decode = 0;
   int depth = 0;
   std::vector<double> rates;  // tokens per second of each round, ascending
+  engine::DraftCounts drafts = {};
 
   double median() const {
     const std::size_t half = rates.size() / 2;
@@ -57,11 +59,15 @@ double prefill_rate(engine::Session& session, std::span<const Token> prompt, int
   return count / seconds_since(start);
 }
 
-double decode_rate(engine::Session& session, std::span<const Token> tokens) {
+// Appends `tokens`; if `greedy`, of those only the first, where the session has no logits yet.
+double decode_rate(engine::Session& session, std::span<const Token> tokens, bool greedy) {
   BenchProgress progress("decode");
   const auto start = Clock::now();
   for (std::size_t i = 0; i < tokens.size(); ++i) {
-    session.append(tokens[i]);
+    const std::span<const float> logits = session.logits();
+    const auto likeliest = std::ranges::max_element(logits);
+    session.append(greedy && !logits.empty() ? static_cast<Token>(likeliest - logits.begin())
+                                             : tokens[i]);
     progress.at(static_cast<int>(i), static_cast<int>(tokens.size()));
   }
   return static_cast<double>(tokens.size()) / seconds_since(start);
@@ -69,15 +75,20 @@ double decode_rate(engine::Session& session, std::span<const Token> tokens) {
 
 // Every round goes on from a fork of the same filled session. One round before, not counted, reads
 // the weights from disk and wakes the threads.
-Measurement measure(const engine::Session& filled, Measurement asked, int rounds, int vocab_size) {
+Measurement measure(const engine::Session& filled, Measurement asked, const BenchOptions& options,
+                    int vocab_size) {
   const auto depth = static_cast<std::size_t>(asked.depth);
   const std::vector<Token> tokens =
       some_tokens(asked.depth + asked.prefill + asked.decode, vocab_size);
-  for (int round = -1; round < rounds; ++round) {
+  for (int round = -1; round < options.rounds; ++round) {
     engine::Session session = filled.fork();
-    const double rate = asked.prefill > 0 ? prefill_rate(session, tokens, asked.prefill)
-                                          : decode_rate(session, std::span(tokens).subspan(depth));
-    if (round >= 0) asked.rates.push_back(rate);
+    const double rate =
+        asked.prefill > 0 ? prefill_rate(session, tokens, asked.prefill)
+                          : decode_rate(session, std::span(tokens).subspan(depth), options.greedy);
+    if (round < 0) continue;
+    asked.rates.push_back(rate);
+    asked.drafts.drafted += session.drafts().drafted;
+    asked.drafts.accepted += session.drafts().accepted;
   }
   std::ranges::sort(asked.rates);
   return asked;
@@ -87,23 +98,31 @@ void print(const Measurement& m, const std::string& name, const engine::Engine& 
            const BenchOptions& options) {
   const bool random = is_random_fill(options, m.depth);
   if (options.json) {
-    const nlohmann::ordered_json line = {{"model", name},
-                                         {"kernels", model.kernels()},
-                                         {"threads", model.threads()},
-                                         {"p", m.prefill},
-                                         {"n", m.decode},
-                                         {"d", m.depth},
-                                         {"fill", random ? "random" : "compute"},
-                                         {"rounds", m.rates.size()},
-                                         {"tokens_per_s", m.median()},
-                                         {"min", m.rates.front()},
-                                         {"max", m.rates.back()}};
+    const nlohmann::ordered_json line = {
+        {"model", name},
+        {"kernels", model.kernels()},
+        {"threads", model.threads()},
+        {"p", m.prefill},
+        {"n", m.decode},
+        {"d", m.depth},
+        {"fill", random ? "random" : "compute"},
+        {"rounds", m.rates.size()},
+        {"tokens_per_s", m.median()},
+        {"min", m.rates.front()},
+        {"max", m.rates.back()},
+        {"text", m.prefill > 0 || !options.greedy ? "random" : "greedy"},
+        {"drafted", m.drafts.drafted},
+        {"accepted", m.drafts.accepted}};
     fmt::print("{}\n", line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
   } else {
     const std::string test =
         m.prefill > 0 ? fmt::format("prefill {}", m.prefill) : fmt::format("decode {}", m.decode);
-    fmt::print("{:<14} {:>8} {:>12.1f} {:>10.1f} {:>10.1f}{}\n", test, m.depth, m.median(),
-               m.rates.front(), m.rates.back(), random ? "  after random rows" : "");
+    const std::string drafts =
+        m.drafts.drafted == 0
+            ? ""
+            : fmt::format("  {} of {} drafts accepted", m.drafts.accepted, m.drafts.drafted);
+    fmt::print("{:<14} {:>8} {:>12.1f} {:>10.1f} {:>10.1f}{}{}\n", test, m.depth, m.median(),
+               m.rates.front(), m.rates.back(), drafts, random ? "  after random rows" : "");
   }
   std::fflush(stdout);
 }
@@ -113,6 +132,10 @@ void check(const BenchOptions& options) {
   if (negative(options.prefill_tokens) || negative(options.decode_tokens) ||
       negative(options.depths)) {
     throw engine::Error("bench: -p, -n and -d must not be negative");
+  }
+  if (!options.verify.empty() &&
+      (std::ranges::min(options.verify) < 1 || std::ranges::max(options.verify) > kVerifyMax)) {
+    throw engine::Error(fmt::format("bench: --verify takes 1 to {} tokens", kVerifyMax));
   }
   if (options.rounds < 1) throw engine::Error("bench: -r must be at least 1");
   if (options.every < 0) throw engine::Error("bench: --every must not be negative");
@@ -153,7 +176,7 @@ int bench(const BenchOptions& options) {
     engine::Session filled(model);
     fill_to_depth(filled, some_tokens(depth, vocab_size), options);
     const auto report = [&](Measurement asked) {
-      print(measure(filled, std::move(asked), options.rounds, vocab_size), path.filename().string(),
+      print(measure(filled, std::move(asked), options, vocab_size), path.filename().string(),
             *model, options);
     };
     for (const int count : options.prefill_tokens) {
@@ -162,6 +185,7 @@ int bench(const BenchOptions& options) {
     for (const int count : options.decode_tokens) {
       if (count > 0) report({.prefill = 0, .decode = count, .depth = depth, .rates = {}});
     }
+    if (!options.verify.empty()) bench_verify(filled, some_tokens(4096, vocab_size), options);
     if (options.every > 0) check_restoring(model, filled, options);
     if (is_random_fill(options, depth)) print_memory_use(path, filled, options);
   }

@@ -17,7 +17,6 @@ struct DebugLogitsOptions {
   int chunk = 0;       // feed in chunks of N; 0: whole
   bool step = false;   // token by token
   int restore_at = 0;  // after N tokens save, drop, load in a fresh session, go on
-  std::string mtp;     // "auto": in the model folder; or a file
   std::string mtp_positions;
   std::string mtp_out;
 };

@@ -149,10 +149,9 @@ int debug_logits(const DebugLogitsOptions& options) {
     throw engine::Error(
         fmt::format("--restore-at {}: there are {} tokens", options.restore_at, count));
   }
-  engine::EngineOptions chosen =
-      engine_options(options.model, options.rounding, options.activations);
-  if (!options.mtp.empty() && options.mtp != "auto") chosen.mtp = options.mtp;
-  const auto model = engine::Engine::load(find_model(options.model.path), chosen);
+  const auto model =
+      engine::Engine::load(find_model(options.model.path),
+                           engine_options(options.model, options.rounding, options.activations));
 
   const auto start = std::chrono::steady_clock::now();
   engine::Session session(model);

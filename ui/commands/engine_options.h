@@ -1,4 +1,4 @@
-// Flags of commands that compute logits by hand, as the engine's options.
+// Flags of commands that load a model, as the engine's options.
 #pragma once
 
 #include <string_view>
@@ -8,10 +8,20 @@
 
 namespace fathom::ui {
 
+inline engine::EngineOptions engine_options(const ModelOptions& model) {
+  engine::EngineOptions options{.kernels = model.kernels, .threads = model.threads};
+  if (model.mtp == "off") {
+    options.draft_tokens = 0;
+  } else if (model.mtp != "auto") {
+    options.mtp = model.mtp;
+  }
+  return options;
+}
+
 // `rounding` and `activations` are what --kv and --activations accept.
 inline engine::EngineOptions engine_options(const ModelOptions& model, std::string_view rounding,
                                             std::string_view activations) {
-  engine::EngineOptions options{.kernels = model.kernels, .threads = model.threads};
+  engine::EngineOptions options = engine_options(model);
   options.rounding = rounding == "f16"        ? engine::Rounding::f16
                      : rounding == "official" ? engine::Rounding::official
                                               : engine::Rounding::exact;

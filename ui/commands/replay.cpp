@@ -12,6 +12,7 @@
 #include "tools/desk.h"
 #include "tools/toolbox.h"
 #include "ui/commands/conversation.h"
+#include "ui/commands/engine_options.h"
 #include "ui/commands/interrupt.h"
 #include "ui/commands/model_path.h"
 #include "ui/json_lines.h"
@@ -56,8 +57,7 @@ int replay_conversation(const ConversationOptions& options) {
   const memory::Store store(options.store.empty() ? memory::Store::default_path() : options.store);
   const std::string id = store.find(options.id);
   const std::filesystem::path path = find_model(options.model.path);
-  const auto engine = engine::Engine::load(
-      path, {.kernels = options.model.kernels, .threads = options.model.threads});
+  const auto engine = engine::Engine::load(path, engine_options(options.model));
   const auto model = agent::engine_model(engine, path.filename().string());
   const std::string fingerprint = store.conversation(id)->fingerprint;
   if (fingerprint != engine->fingerprint()) {

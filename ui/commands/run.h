@@ -14,6 +14,7 @@ struct ModelOptions {
   std::string path;              // file or folder; empty: FATHOM_MODEL, then the embedded pocket
   std::string kernels = "auto";  // or a set by name
   int threads = 0;               // 0: one per core
+  std::string mtp = "auto";      // auto: draft with the model's MTP block; off; or the block's file
 };
 
 // What is kept of computed tokens; shared by every command that holds conversations.
