@@ -44,6 +44,9 @@ void add_model_flags(CLI::App& app, ui::ModelOptions& model) {
   app.add_option("--mtp", model.mtp,
                  "Drafts tokens ahead, which changes no result: auto (the model's own MTP block), "
                  "off, or a file that holds the block");
+  app.add_option("--draft", model.draft,
+                 "Tokens that are drafted each time, 1 to 3 (default: as many as pay)")
+      ->check(CLI::Range(1, 3));
 }
 
 void add_cache_flags(CLI::App& app, ui::CacheOptions& cache) {

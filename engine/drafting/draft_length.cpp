@@ -98,13 +98,14 @@ DraftPlan DraftLength::next(int room) noexcept {
   return plan_;
 }
 
-// One draft, if the account allows it. Where its share would pay if only rows were cheap, the pass
-// checks it, to see what rows cost now.
+// One draft, if the account allows it. Where drafts were right so often that they would pay if only
+// rows were cheap, the pass checks it, to see what rows cost now.
 void DraftLength::plan_trial() noexcept {
   const double plain = passes_[0].median();
   const double draft = drafts_[0].known() ? drafts_[0].median() : 0;
   const double row = pass_seconds(1) - plain;
   const bool checked =
+      accepted_[0].count > 0 &&
       (1 + accepted_[0].value) * plain > kWorthwhile * ((1 + kRowGuess) * plain + draft_seconds(1));
   if (account_ <= draft + (checked ? row : 0)) return;
   plan_ = {.tokens = 1, .checked = checked};

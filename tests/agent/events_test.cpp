@@ -86,6 +86,26 @@ TEST(Events, HaveOneResultAndItIsTheLastHoweverATurnEnds) {
   }
 }
 
+TEST(Events, CountTheDraftsOfEachStep) {
+  ScriptedAgent it;
+  it.tools = {scripted_tool("look", [](std::stop_token) { return ok("x"); })};
+  it.model->drafts_each = {.drafted = 3, .accepted = 2};
+  it.model->replies("a</think>" + look());
+  it.model->replies("b</think>done");
+
+  it.turn("go");
+
+  std::int64_t drafted = 0;
+  for (const agent::Event& step : it.sink.all("step")) {
+    // All but the last token of a reply are appended.
+    EXPECT_EQ(step.fields.at("drafted"), 3 * (step.fields.at("sampled").get<int>() - 1));
+    EXPECT_EQ(step.fields.at("accepted"), 2 * (step.fields.at("sampled").get<int>() - 1));
+    drafted += step.fields.at("drafted").get<int>();
+  }
+  EXPECT_GT(drafted, 0);
+  EXPECT_EQ(it.sink.result()["usage"]["drafted"], drafted);
+}
+
 TEST(Events, CarryTheWholeTextOfTheirDeltas) {
   ScriptedAgent it;
   it.tools = {scripted_tool("look", [](std::stop_token) { return ok("größer → kleiner"); })};

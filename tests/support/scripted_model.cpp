@@ -60,6 +60,8 @@ engine::Prefill ScriptedModel::sync(std::span<const engine::Token> prompt,
 
 void ScriptedModel::append(engine::Token token) {
   timeline.push_back(token);
+  drafts_.drafted += drafts_each.drafted;
+  drafts_.accepted += drafts_each.accepted;
   // A token that was forced on the model: it goes on after the place where it would have said it.
   const auto rest = reply_.begin() + static_cast<std::ptrdiff_t>(said_);
   const auto found = std::find(rest, reply_.end(), token);

@@ -25,6 +25,7 @@ class ScriptedModel final : public agent::Model {
                        const engine::PrefillProgress& progress, std::stop_token stop) override;
   void append(engine::Token token) override;
   std::span<const float> logits() const noexcept override { return logits_; }
+  engine::DraftCounts drafts() const noexcept override { return drafts_; }
 
   engine::Token id(std::string_view special) const;
   std::string text(std::span<const engine::Token> tokens) const;
@@ -32,6 +33,7 @@ class ScriptedModel final : public agent::Model {
   agent::ModelCard card_;
   std::vector<engine::Token> timeline;              // what a session would hold
   std::vector<std::vector<engine::Token>> prompts;  // of each prefill
+  engine::DraftCounts drafts_each;                  // what each token adds to drafts()
   engine::Token runner_up = -1;                     // always second likeliest
   std::function<void(int)> on_token;                // told how many tokens were appended in all
   std::function<void()> on_sync;                    // may throw
@@ -44,6 +46,7 @@ class ScriptedModel final : public agent::Model {
   std::vector<engine::Token> reply_;  // the one that is being said
   std::size_t said_ = 0;
   int appended_ = 0;
+  engine::DraftCounts drafts_;
   std::vector<float> logits_;
 };
 

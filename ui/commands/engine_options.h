@@ -10,6 +10,7 @@ namespace fathom::ui {
 
 inline engine::EngineOptions engine_options(const ModelOptions& model) {
   engine::EngineOptions options{.kernels = model.kernels, .threads = model.threads};
+  options.draft_tokens = model.draft;
   if (model.mtp == "off") {
     options.draft_tokens = 0;
   } else if (model.mtp != "auto") {

@@ -15,6 +15,7 @@ struct ModelOptions {
   std::string kernels = "auto";  // or a set by name
   int threads = 0;               // 0: one per core
   std::string mtp = "auto";      // auto: draft with the model's MTP block; off; or the block's file
+  int draft = -1;                // tokens drafted for each pass; -1: as many as pay
 };
 
 // What is kept of computed tokens; shared by every command that holds conversations.
