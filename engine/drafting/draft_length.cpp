@@ -45,8 +45,9 @@ double Seconds::median() const noexcept {
 }
 
 double DraftLength::pass_seconds(int drafts) const noexcept {
-  if (passes_[at(drafts)].known()) return passes_[at(drafts)].median();
   const double plain = passes_[0].median();
+  // A plain pass may have been disturbed, but is never the dearer one.
+  if (passes_[at(drafts)].known()) return std::max(plain, passes_[at(drafts)].median());
   if (drafts == 1) return plain * (1 + kRowGuess);
   const double one_less = pass_seconds(drafts - 1);
   return one_less + std::max(0.0, one_less - plain) / (drafts - 1);

@@ -163,6 +163,20 @@ TEST(DraftLength, IsNotMisledByDisturbedTimes) {
   EXPECT_LT(on.decode(2000, noisy), off.decode(2000, noisy) / 1.8);
 }
 
+TEST(DraftLength, NeverTakesAPassWithDraftsForCheaperThanOneWithout) {
+  DraftLength length(kAdaptive, kDraftTokensMax);
+  int checked = 0;
+  for (int i = 0; i < 1000; ++i) {
+    const DraftPlan plan = length.next(kDraftTokensMax);
+    const bool drafts = plan.checked && plan.tokens > 0;
+    if (plan.tokens > 0) length.drafted(0.01);
+    length.passed(drafts ? 0.5 : 1);  // as where another process runs now and then
+    if (plan.tokens > 0) length.judged(0, i < 20);
+    checked += i > 100 && drafts ? 1 : 0;
+  }
+  EXPECT_EQ(checked, 0);
+}
+
 TEST(DraftLength, StaysWithAFixedNumberAndWithinTheRoom) {
   DraftLength two(2, kDraftTokensMax);
   EXPECT_EQ(two.next(3).tokens, 2);
