@@ -93,12 +93,13 @@ class Listening {
  private:
   void add_denial(const Json& event) {
     const std::string call = event.value("call", "");
+    const int count = event.value("count", 1);
     for (Denial& known : exit_.denied) {
       if (known.call != call) continue;
-      ++known.count;
+      known.count += count;
       return;
     }
-    exit_.denied.push_back({.call = call, .sentence = event.value("say", "")});
+    exit_.denied.push_back({.call = call, .sentence = event.value("say", ""), .count = count});
   }
 
   void take_exit(const Json& event) {

@@ -81,6 +81,10 @@ void reap(const Jail& jail, pid_t command) noexcept {
   int status = 0;
   for (pid_t ended = 0; (ended = ::waitpid(-1, &status, WNOHANG)) > 0;) {
     if (ended != command) continue;
+    const int unreachable = count_unreachable();
+    if (unreachable > 0) {
+      send_message(jail.control, {.kind = Message::Kind::unreachable, .number = unreachable});
+    }
     send_message(jail.control, {.kind = Message::Kind::exited, .number = status});
     ::_exit(0);
   }

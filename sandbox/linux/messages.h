@@ -14,6 +14,7 @@ struct Message {
     listener,        // carries the seccomp listener
     started,         // the command runs; number: Landlock ABI or 0
     not_executable,  // no program to execute: number (errno)
+    unreachable,     // packets for other machines went nowhere: number of them
     exited,          // number: the command's wait status
     memory,          // the watch found too much memory in use
     processes,       // … too many processes

@@ -102,6 +102,10 @@ std::string say(const SetupFailure& failure) {
   return text + "`fathom sandbox doctor` shows what this machine offers.";
 }
 
+std::string say_unreachable() {
+  return "The command tried to open a network connection; network is off in this session.";
+}
+
 std::string say_denied(const char* call) {
   std::string tried = std::string("use the system call ") + call;
   for (const Words& words : kTried) {

@@ -15,6 +15,9 @@ void become_mapped(const Jail& jail) noexcept;
 void name_host(const Jail& jail) noexcept;
 void raise_loopback(const Jail& jail) noexcept;
 
+// network.cpp: how often something in this network namespace found no way to another machine.
+int count_unreachable() noexcept;
+
 // mounts.cpp: replaces the root by a fresh one. `trees`: the passed binds, in their order.
 void build_root(const Jail& jail, const int* trees, int count) noexcept;
 void freeze_settings(const Jail& jail) noexcept;  // /proc/sys becomes read-only

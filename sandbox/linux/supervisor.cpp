@@ -207,6 +207,13 @@ class Supervisor {
       case Message::Kind::not_executable:
         not_executable_ = message.number;
         break;
+      case Message::Kind::unreachable:
+        StatusLine("denied")
+            .text("call", "connect")
+            .number("count", message.number)
+            .text("say", say_unreachable())
+            .send(kStatusDescriptor);
+        break;
       case Message::Kind::exited:
         status_ = message.number;
         break;

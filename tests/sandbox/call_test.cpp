@@ -193,6 +193,14 @@ TEST_P(Call, KeepsWhatGitObeys) {
   EXPECT_FALSE(std::filesystem::exists(workspace() / "moved"));
 }
 
+TEST_P(Call, SaysThatTheNetworkWasWanted) {
+  const Outcome outcome = run({"./escape", "outside"});
+
+  EXPECT_EQ(outcome.output, "refused: ENETUNREACH\n");
+  EXPECT_THAT(outcome.denied, testing::ElementsAre(HasSubstr("network is off")));
+  EXPECT_TRUE(run({"./escape", "tcp", "9"}).denied.empty()) << "loopback is no network";
+}
+
 TEST_P(Call, SetsPlantedNamesAside) {
   put("workspace/.envrc", "mine");
   const Outcome outcome =
