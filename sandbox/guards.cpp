@@ -1,12 +1,13 @@
 // Walks the upper folders of a workspace.
 //
-// A walk over a whole large workspace would cost every call more than starting it. Obeyed names
+// A walk over all of a large one would cost every call more than starting it. Obeyed names
 // matter most where tools look for them: in the workspace's own folder and in the roots of
 // repositories and packages near it.
 #include "sandbox/guards.h"
 
 #include <algorithm>
 #include <deque>
+#include <system_error>
 
 #include <sys/stat.h>
 
@@ -26,7 +27,9 @@ std::string join(const std::string& folder, const std::string& name) {
 
 class Finder {
  public:
-  explicit Finder(const std::filesystem::path& root) : workspace_(root) {}
+  explicit Finder(const std::filesystem::path& root) : workspace_(root) {
+    names_.root = workspace_.root().string();
+  }
 
   GuardedNames find() {
     struct Folder {
@@ -58,7 +61,7 @@ class Finder {
     for (const char* name : kObeyedNames) note(join(folder, name), has(join(folder, name)));
     for (const Entry& entry : entries) {
       if (entry.kind == Entry::Kind::other && is_socket(entry.path)) {
-        names_.present.push_back({.path = entry.path, .socket = true});
+        guard({.path = entry.path, .socket = true});
       }
     }
     const std::string git = join(folder, ".git");
@@ -68,12 +71,13 @@ class Finder {
       note(git, /*present=*/true);  // a worktree's or submodule's pointer to its git directory
       return;
     }
-    names_.present.push_back({.path = git, .read_only = false});
+    guard({.path = git, .read_only = false});
     add_git_directory(git);
     add_modules(join(git, "modules"), 0);
     const auto worktrees = workspace_.list(join(git, "worktrees"));
     for (const Entry& each : worktrees.value_or(std::vector<Entry>())) {
       check(join(each.path, "config.worktree"));
+      check(join(each.path, "commondir"));
     }
   }
 
@@ -105,9 +109,25 @@ class Finder {
 
   void check(const std::string& path) { note(path, workspace_.stat(path).has_value()); }
 
+  // Whoever obeys a name that is a link obeys what it leads to.
+  void guard_target(const std::string& path) {
+    std::error_code dangling;
+    const std::filesystem::path name = workspace_.root() / path;
+    const std::filesystem::path target = std::filesystem::canonical(name, dangling);
+    if (dangling || target == name) return;
+    const std::string below = target.lexically_relative(workspace_.root()).string();
+    if (below != "." && !below.starts_with("..")) guard({.path = below});
+  }
+
+  void guard(Guard guard) {
+    guard.root = names_.root;
+    names_.present.push_back(std::move(guard));
+  }
+
   void note(const std::string& path, bool present) {
     if (present) {
-      names_.present.push_back({.path = path});
+      guard({.path = path});
+      guard_target(path);
     } else {
       names_.absent.push_back(path);
     }
@@ -119,8 +139,21 @@ class Finder {
 
 }  // namespace
 
-GuardedNames find_guarded_names(const std::filesystem::path& workspace) {
-  return Finder(workspace).find();
+GuardedNames find_guarded_names(const std::filesystem::path& folder) {
+  return Finder(folder).find();
+}
+
+std::vector<std::string> planted_since(const GuardedNames& before) {
+  std::vector<std::string> planted = before.absent;
+  for (const Guard& now : find_guarded_names(before.root).present) {
+    const auto known = [&](const Guard& guard) { return guard.path == now.path; };
+    if (is_obeyed(now.path.substr(now.path.rfind('/') + 1)) &&
+        std::ranges::none_of(before.present, known) &&
+        std::ranges::find(planted, now.path) == planted.end()) {
+      planted.push_back(now.path);
+    }
+  }
+  return planted;
 }
 
 }  // namespace fathom::sandbox

@@ -15,11 +15,14 @@ bool same_name(std::string_view a, std::string_view b) noexcept {
 }
 
 bool is_protected_name(std::string_view name) noexcept {
-  return same_name(name, ".git") ||
-         std::ranges::any_of(kObeyedNames, [&](const char* n) { return same_name(name, n); });
+  return same_name(name, ".git") || is_obeyed(name);
 }
 
 }  // namespace
+
+bool is_obeyed(std::string_view name) noexcept {
+  return std::ranges::any_of(kObeyedNames, [&](const char* n) { return same_name(name, n); });
+}
 
 bool is_protected(std::string_view path) noexcept {
   while (!path.empty()) {

@@ -10,8 +10,13 @@ namespace fathom::sandbox {
 inline constexpr std::array<const char*, 6> kObeyedNames = {".fathom", ".claude", ".codex",
                                                             ".vscode", ".idea",   ".envrc"};
 
-// What inside a git directory decides which programs git runs.
-inline constexpr std::array<const char*, 3> kGitNames = {"hooks", "config", "config.worktree"};
+// What inside a git directory decides which programs git runs. "commondir" names another folder
+// whose hooks and config git then obeys instead.
+inline constexpr std::array<const char*, 4> kGitNames = {"hooks", "config", "config.worktree",
+                                                         "commondir"};
+
+// True for one of the obeyed names, without regard to case.
+bool is_obeyed(std::string_view name) noexcept;
 
 // True if a file tool must not write `path` (relative, normalised, without symlinks): an obeyed
 // name in any folder, and all of .git, whose upkeep is git's own.

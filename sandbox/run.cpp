@@ -1,9 +1,11 @@
 // The agent's side of a call: starts the helper, listens to it, takes away what was planted.
 #include "sandbox/run.h"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <iterator>
 #include <optional>
 
 #include <fcntl.h>
@@ -197,21 +199,42 @@ Listening listen(Call call, const std::stop_token& stop) {
   return listening;
 }
 
-Plan plan_call(const Command& command, const Policy& policy, GuardedNames& names) {
+// Guards the names in every folder of the policy. `writable` receives what to compare with after
+// the call, the workspace first.
+Plan plan_call(const Command& command, const Policy& policy, std::vector<GuardedNames>& writable) {
   Plan plan = make_plan(command, policy);
-  names = find_guarded_names(plan.workspace);
-  plan.guards = names.present;
-  if (!plan.writable) {
-    // Read-only as a whole; but a socket can be used without writing.
-    std::erase_if(plan.guards, [](const Guard& guard) { return !guard.socket; });
-    names.absent.clear();
-  }
+  const auto guard = [&](const std::string& folder, bool is_writable) {
+    if (!std::filesystem::is_directory(folder)) return;  // a single file may be read, too
+    GuardedNames names = find_guarded_names(folder);
+    // What is read-only as a whole needs no guard; but a socket can be used without writing.
+    const auto needed = [&](const Guard& each) { return is_writable || each.socket; };
+    std::ranges::copy_if(names.present, std::back_inserter(plan.guards), needed);
+    if (is_writable) writable.push_back(std::move(names));
+  };
+  guard(plan.workspace, plan.writable);
+  for (const std::string& folder : plan.write_roots) guard(folder, /*is_writable=*/true);
+  for (const std::string& folder : plan.read_roots) guard(folder, /*is_writable=*/false);
   return plan;
 }
 
-Exit conclude(Listening listening, const Policy& policy, const GuardedNames& names) {
+// Paths of the workspace stay relative, those of other folders are whole.
+std::vector<SetAside> take_away_planted(const std::vector<GuardedNames>& writable,
+                                        const Policy& policy) {
+  std::vector<SetAside> all;
+  for (const GuardedNames& names : writable) {
+    const bool is_workspace = &names == &writable.front();
+    for (SetAside& each : set_aside(names.root, planted_since(names), policy.state)) {
+      if (!is_workspace) each.path = names.root + "/" + each.path;
+      all.push_back(std::move(each));
+    }
+  }
+  return all;
+}
+
+Exit conclude(Listening listening, const Policy& policy,
+              const std::vector<GuardedNames>& writable) {
   // Also when the call failed: whatever ran may have planted something.
-  std::vector<SetAside> planted = set_aside(policy.workspace, names.absent, policy.state);
+  std::vector<SetAside> planted = take_away_planted(writable, policy);
   if (listening.failure()) throw Error(*listening.failure());
   if (!listening.ended()) {
     throw Error("fathom-sandbox ended without a report; it was killed from outside");
@@ -243,23 +266,23 @@ const char* by_name(Exit::By by) noexcept {
 }
 
 Exit run(const Command& command, const Policy& policy, const Output& output, std::stop_token stop) {
-  GuardedNames names;
-  const Plan plan = plan_call(command, policy, names);
-  return conclude(run_merged(plan, output, stop), policy, names);
+  std::vector<GuardedNames> writable;
+  const Plan plan = plan_call(command, policy, writable);
+  return conclude(run_merged(plan, output, stop), policy, writable);
 }
 
 Exit run(const Command& command, const Policy& policy, const Streams& streams, const Output& status,
          std::stop_token stop) {
-  GuardedNames names;
-  Plan plan = plan_call(command, policy, names);
+  std::vector<GuardedNames> writable;
+  Plan plan = plan_call(command, policy, writable);
   plan.merge_streams = false;
   Call call{.helper = start_helper(plan, streams), .output = {}, .on_status = &status};
-  return conclude(listen(std::move(call), stop), policy, names);
+  return conclude(listen(std::move(call), stop), policy, writable);
 }
 
 std::vector<Layer> examine(const Policy& policy) {
-  GuardedNames names;
-  const Plan plan = plan_call({.argv = {"true"}, .directory = {}}, policy, names);
+  std::vector<GuardedNames> writable;
+  const Plan plan = plan_call({.argv = {"true"}, .directory = {}}, policy, writable);
   Listening listening = run_merged(plan, [](std::string_view) {}, {});
   if (!listening.failure()) return describe_layers(listening.take_result().layers);
   return describe_failure(listening.failed_layer(), *listening.failure());

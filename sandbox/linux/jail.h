@@ -42,7 +42,7 @@ struct Bind {
   bool directory = true;
   bool passed = false;    // its tree comes from the supervisor, who may go where we may not
   bool idmapped = false;  // … and shows the owner's files as the throw-away user's
-  bool guarded = false;   // the workspace: its guards follow
+  bool guarded = false;   // a folder of the policy: its guards follow
 };
 struct Layout {
   std::vector<Symlink> symlinks;

@@ -59,20 +59,20 @@ void add_system(Layout& layout) {
 }
 
 void add_policy(Layout& layout, const Plan& plan, const Ids& ids) {
-  const auto add = [&](const std::string& path, bool writable, bool idmapped) {
+  const auto add = [&](const std::string& path, bool writable, bool guarded) {
     layout.binds.push_back({.source = path,
                             .target = below_root(path),
                             .writable = writable,
                             .directory = is_folder(path),
                             .passed = ids.privileged,
-                            .idmapped = idmapped && ids.idmapped});
+                            .idmapped = guarded && ids.idmapped,
+                            .guarded = guarded});
   };
   // Toolchains keep their owner: what only root may read in root's HOME stays unread.
   for (const std::string& path : plan.toolchains) add(path, /*writable=*/false, false);
   for (const std::string& path : plan.read_roots) add(path, /*writable=*/false, true);
   for (const std::string& path : plan.write_roots) add(path, /*writable=*/true, true);
   add(plan.workspace, plan.writable, true);
-  layout.binds.back().guarded = true;
 }
 
 }  // namespace

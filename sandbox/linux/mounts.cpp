@@ -93,20 +93,21 @@ void set_attributes(const Jail& jail, int tree, unsigned set, const char* what) 
   }
 }
 
-// Opens below the workspace without following a single symlink: the names come from the host, but
-// what lies there was written by earlier commands.
-int open_guarded(int workspace, const char* path) noexcept {
+// Opens below a folder of the policy without following a single symlink: the names come from the
+// host, but what lies there was written by earlier commands.
+int open_guarded(int folder, const char* path) noexcept {
   open_how how{};
   how.flags = O_PATH | O_CLOEXEC | O_NOFOLLOW;
   how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS;
-  return static_cast<int>(::syscall(SYS_openat2, workspace, path, &how, sizeof how));
+  return static_cast<int>(::syscall(SYS_openat2, folder, path, &how, sizeof how));
 }
 
 // Mounts each guarded name on itself. A mount point can be neither renamed nor removed; this is
 // the only layer of P4, since Landlock cannot take back a right for a part of a tree.
-void guard_names(const Jail& jail, int root, int workspace) noexcept {
+void guard_names(const Jail& jail, int root, int folder, const std::string& source) noexcept {
   for (const Guard& guard : jail.plan.guards) {
-    const int place = open_guarded(workspace, guard.path.c_str());
+    if (guard.root != source) continue;
+    const int place = open_guarded(folder, guard.path.c_str());
     if (place < 0) fail(jail, "protected-paths", guard.path.c_str());
     if (guard.socket && ::mknodat(root, kDeafSocket, S_IFSOCK | 0600, 0) != 0 && errno != EEXIST) {
       fail(jail, "protected-paths", kDeafSocket);
@@ -130,7 +131,7 @@ void mount_binds(const Jail& jail, int root, const int* trees) noexcept {
         bind.passed ? *trees++ : clone_tree(jail, AT_FDCWD, bind.source.c_str(), AT_RECURSIVE);
     set_attributes(jail, tree, bind.writable ? kBase : kBase | MOUNT_ATTR_RDONLY, target);
     attach(jail, tree, root, target);
-    if (bind.guarded) guard_names(jail, root, tree);
+    if (bind.guarded) guard_names(jail, root, tree, bind.source);
     ::close(tree);
   }
 }

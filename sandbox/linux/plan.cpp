@@ -7,7 +7,7 @@ namespace fathom::sandbox {
 namespace {
 
 // One more with every change of the layout: agent and helper may come from different builds.
-constexpr std::int64_t kVersion = 1;
+constexpr std::int64_t kVersion = 2;
 
 // Both ends run the same list of fields, so they cannot disagree about the order.
 template <typename Wire, typename AnyPlan>
@@ -57,6 +57,7 @@ class Writer {
   void guards(const std::vector<Guard>& values) {
     number(values.size());
     for (const Guard& guard : values) {
+      text(guard.root);
       text(guard.path);
       number(guard.read_only);
       number(guard.socket);
@@ -105,6 +106,7 @@ class Reader {
     number(count);
     for (; whole_ && count > 0; --count) {
       Guard& guard = values.emplace_back();
+      text(guard.root);
       text(guard.path);
       number(guard.read_only);
       number(guard.socket);

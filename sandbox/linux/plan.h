@@ -11,9 +11,10 @@
 
 namespace fathom::sandbox {
 
-// A name in the workspace that the command may not change.
+// A name in a folder of the policy that the command may not change.
 struct Guard {
-  std::string path;  // relative to the workspace, no symlink on the way
+  std::string root = {};  // the workspace, or another of the policy's folders
+  std::string path = {};  // relative to it, no symlink on the way
   // Pinned only (cannot be moved away or replaced) if false.
   bool read_only = true;
   // A socket of a host program: covered by one that nobody listens on.

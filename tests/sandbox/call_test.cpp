@@ -193,6 +193,61 @@ TEST_P(Call, KeepsWhatGitObeys) {
   EXPECT_FALSE(std::filesystem::exists(workspace() / "moved"));
 }
 
+TEST_P(Call, LetsGitObeyNoOtherFolder) {
+  // What a file called "commondir" names is where git looks for hooks and settings instead.
+  on_host("git init -q . && git -c user.name=a -c user.email=a@b commit -q --allow-empty -m one");
+  const Outcome outcome = shell(
+      "cp -r .git evil; git config -f evil/config core.fsmonitor 'touch ran;'; "
+      "echo ../evil > .git/commondir");
+
+  EXPECT_EQ(outcome.planted.count(".git/commondir"), 1u) << outcome.error;
+  on_host("git status");
+  EXPECT_FALSE(std::filesystem::exists(workspace() / "ran"));
+}
+
+TEST_P(Call, KeepsTheCommonFolderOfWorktrees) {
+  on_host(
+      "git init -q . && git -c user.name=a -c user.email=a@b commit -q --allow-empty -m one && "
+      "git worktree add -q ../outside/tree");
+  const std::string before = get("workspace/.git/worktrees/tree/commondir");
+  shell("echo ../../../evil > .git/worktrees/tree/commondir; rm .git/worktrees/tree/commondir");
+
+  EXPECT_EQ(get("workspace/.git/worktrees/tree/commondir"), before);
+}
+
+TEST_P(Call, SetsNamesInNewFoldersAside) {
+  const Outcome outcome =
+      shell("mkdir -p new/.vscode; echo evil > new/.vscode/tasks.json; echo good > new/file");
+
+  EXPECT_EQ(outcome.planted.count("new/.vscode"), 1u) << outcome.error;
+  EXPECT_FALSE(std::filesystem::exists(workspace() / "new/.vscode"));
+  EXPECT_EQ(get("workspace/new/file"), "good\n");
+}
+
+TEST_P(Call, GuardsNamesInFurtherWriteRoots) {
+  put("outside/.envrc", "mine");
+  const Outcome outcome =
+      shell("cd " + outside().string() + "; echo x > .envrc; mkdir .idea; echo in > file",
+            {"write=" + outside().string()});
+
+  EXPECT_EQ(get("outside/.envrc"), "mine");
+  EXPECT_EQ(get("outside/file"), "in\n");
+  EXPECT_EQ(outcome.planted.count((outside() / ".idea").string()), 1u) << outcome.error;
+  EXPECT_FALSE(std::filesystem::exists(outside() / ".idea"));
+}
+
+TEST_P(Call, RunsWhereAProtectedNameIsALink) {
+  put("workspace/real/settings.json", "mine");
+  std::filesystem::create_directory_symlink("real", workspace() / ".vscode");
+  const Outcome outcome = shell(
+      "rm .vscode; mv .vscode away; ln -sfn /tmp .vscode; echo x > .vscode/settings.json; "
+      "mv real away; echo ran");
+
+  EXPECT_THAT(outcome.output, testing::EndsWith("ran\n")) << outcome.error;
+  EXPECT_EQ(get("workspace/real/settings.json"), "mine");
+  EXPECT_EQ(std::filesystem::read_symlink(workspace() / ".vscode"), "real");
+}
+
 TEST_P(Call, SaysThatTheNetworkWasWanted) {
   const Outcome outcome = run({"./escape", "outside"});
 

@@ -130,6 +130,18 @@ TEST_P(Escape, ReachesNoSocketOfTheHost) {
   EXPECT_THAT(escape("abstract", name), StartsWith(kRefused));
   EXPECT_EQ(escape("unix", "host.sock"), "refused: ECONNREFUSED");
   EXPECT_EQ(escape("unix", "host.sock", {"profile=read-only"}), "refused: ECONNREFUSED");
+
+  const std::string outer = (outside() / "host.sock").string();
+  sockaddr_un in_read_root{};
+  in_read_root.sun_family = AF_UNIX;
+  outer.copy(in_read_root.sun_path, sizeof in_read_root.sun_path - 1);
+  const int further = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  ASSERT_EQ(::bind(further, reinterpret_cast<sockaddr*>(&in_read_root), sizeof in_read_root), 0);
+  ASSERT_EQ(::listen(further, 1), 0);
+  std::filesystem::permissions(outer, std::filesystem::perms(0777));
+  EXPECT_EQ(escape("unix", outer, {"read=" + outside().string()}), "refused: ECONNREFUSED");
+  EXPECT_EQ(escape("unix", outer, {"write=" + outside().string()}), "refused: ECONNREFUSED");
+  ::close(further);
   ::close(abstract);
   ::close(named);
 }
