@@ -1,7 +1,10 @@
 // write_file: creates a file or replaces all of it.
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "tools/desk_state.h"
+#include "tools/find_text.h"
 #include "tools/text.h"
 
 namespace fathom::tools {
@@ -35,9 +38,20 @@ std::optional<Outcome> refuse_unseen(Desk::State& desk, const std::string& path,
                std::min(count, check.first + 3));
 }
 
+// A file whose every line ends in CRLF keeps that: a model writes "\n" without meaning anything by
+// it.
+std::string with_kept_line_ends(const std::optional<std::string>& before, std::string text) {
+  if (!before) return text;
+  const auto lines = split_lines_with_ends(*before);
+  const auto ends_in_crlf = [](std::string_view line) {
+    return line.ends_with("\r\n") || !line.ends_with('\n');
+  };
+  return std::ranges::all_of(lines, ends_in_crlf) ? with_line_ends_of(*before, text) : text;
+}
+
 Outcome write(Desk::State& desk, const Arguments& arguments) {
   const std::string given = *arguments.text("path");
-  const std::string text = *arguments.text("text");
+  std::string text = *arguments.text("text");
   if (std::ssize(text) > kTextBytesMax) {
     return refuse(Status::invalid,
                   fmt::format("write_file takes at most {}; text has {}. Write it in parts.",
@@ -50,6 +64,7 @@ Outcome write(Desk::State& desk, const Arguments& arguments) {
   if (*before) {
     if (auto refused = refuse_unseen(desk, *path, **before)) return *refused;
   }
+  text = with_kept_line_ends(*before, std::move(text));
   const auto written = desk.workspace.replace(*path, text);
   if (!written) return refuse(desk, written.error(), given, Access::write);
 

@@ -58,6 +58,11 @@ TEST_F(ToolCommand, TellsRefusalsFromMisuse) {
   EXPECT_THAT(misuse.output, StartsWith("fathom tool: \"path\" is no key=value\nUsage: "));
   EXPECT_EQ(tool("read_file path=@/no/such/file").exit, 2);
   EXPECT_EQ(tool("read_file path=a --arguments '{}'").exit, 2);
+  const auto bytes = folder_.write("latin1", "caf\xE9\n");
+  const auto no_text = tool("write_file path=copy text=@" + bytes.string());
+  EXPECT_EQ(no_text.exit, 2);
+  EXPECT_THAT(no_text.output, HasSubstr("text: not UTF-8"));
+  EXPECT_FALSE(std::filesystem::exists(folder_.path() / "copy"));
 }
 
 TEST_F(ToolCommand, ListsToolsAndSchemas) {

@@ -41,6 +41,21 @@ TEST_F(WriteFile, ReplacesWhatTheModelKnows) {
   EXPECT_EQ(call("write_file", {{"path", "a.txt"}, {"text", "again\n"}}).status, Status::ok);
 }
 
+TEST_F(WriteFile, KeepsCrlfOfAFileThatHasNothingElse) {
+  write("a.txt", "one\r\ntwo\r\n");
+  write("mixed.txt", "one\r\ntwo\n");
+  text("read_file", {{"path", "a.txt"}});
+  text("read_file", {{"path", "mixed.txt"}});
+
+  text("write_file", {{"path", "a.txt"}, {"text", "three\nfour\r\n"}});
+  text("write_file", {{"path", "mixed.txt"}, {"text", "three\n"}});
+
+  EXPECT_EQ(read("a.txt"), "three\r\nfour\r\n");
+  EXPECT_EQ(read("mixed.txt"), "three\n");
+  EXPECT_EQ(call("edit_file", {{"path", "a.txt"}, {"lines", "1"}, {"new", "five"}}).status,
+            Status::ok);
+}
+
 TEST_F(WriteFile, RefusesWhatItHasNotSeen) {
   write("a.txt", "1\n2\n3\n");
 

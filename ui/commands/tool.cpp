@@ -14,6 +14,7 @@
 
 #include "tools/desk.h"
 #include "tools/toolbox.h"
+#include "ui/wire.h"
 
 namespace fathom::ui {
 namespace {
@@ -29,11 +30,18 @@ struct Usage {
 };
 
 std::string read_value(const std::string& key, const std::string& value) {
-  if (!value.starts_with('@')) return value;
-  if (value == "@-") return {std::istreambuf_iterator<char>(std::cin), {}};
-  std::ifstream file(value.substr(1), std::ios::binary);
-  std::string text(std::istreambuf_iterator<char>(file), {});
-  if (!file) throw Usage{fmt::format("{}={}: the file cannot be read", key, value)};
+  std::string text = value;
+  if (value == "@-") {
+    text.assign(std::istreambuf_iterator<char>(std::cin), {});
+  } else if (value.starts_with('@')) {
+    std::ifstream file(value.substr(1), std::ios::binary);
+    text.assign(std::istreambuf_iterator<char>(file), {});
+    if (!file) throw Usage{fmt::format("{}={}: the file cannot be read", key, value)};
+  }
+  // Arguments are JSON; to repair the text silently would write something else than was given.
+  if (valid_utf8(text) != text) {
+    throw Usage{fmt::format("{}: not UTF-8; a tool's arguments are text", key)};
+  }
   return text;
 }
 
