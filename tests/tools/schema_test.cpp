@@ -17,10 +17,24 @@ namespace {
 using nlohmann::json;
 
 const std::filesystem::path kSuite = "/usr/share/json-schema-test-suite/tests/draft7";
+const std::filesystem::path kRemotes = "/usr/share/json-schema-test-suite/remotes";
 
-// They fetch schemas from a server, which Schema never does.
-const std::set<std::string> kNeedRemoteSchemas = {"refRemote.json", "definitions.json",
-                                                  "ref.json: remote ref, containing refs itself"};
+// They want the standard's own schema, which the suite does not carry and Schema never fetches.
+const std::set<std::string> kNeedMetaschema = {"definitions.json: valid definition",
+                                               "definitions.json: invalid definition",
+                                               "ref.json: remote ref, containing refs itself"};
+
+// A schema with the documents that the suite expects on a server bundled into it: "$id" names them.
+json bundled(const json& schema) {
+  json definitions = json::object();
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(kRemotes)) {
+    if (!entry.is_regular_file()) continue;
+    const std::string name = entry.path().lexically_relative(kRemotes);
+    definitions[name] = json::parse(std::ifstream(entry.path()));
+    definitions[name]["$id"] = "http://localhost:1234/" + name;
+  }
+  return {{"allOf", json::array({schema})}, {"definitions", definitions}};
+}
 
 TEST(Schema, AgreesWithTheDraft7Suite) {
   if (!std::filesystem::exists(kSuite)) GTEST_SKIP() << "json-schema-test-suite is not installed";
@@ -30,11 +44,12 @@ TEST(Schema, AgreesWithTheDraft7Suite) {
     if (entry.is_directory()) continue;  // optional/: formats and numbers beyond 64 bits
     for (const json& group : json::parse(std::ifstream(entry.path()))) {
       const std::string name = file + ": " + group["description"].get<std::string>();
-      if (kNeedRemoteSchemas.contains(file) || kNeedRemoteSchemas.contains(name)) {
-        std::printf("left out, needs remote schemas: %s\n", name.c_str());
+      if (kNeedMetaschema.contains(name)) {
+        std::printf("left out, needs the standard's own schema: %s\n", name.c_str());
         continue;
       }
-      const Schema schema(group["schema"]);
+      const json& given = group["schema"];
+      const Schema schema(file == "refRemote.json" ? bundled(given) : given);
       for (const json& test : group["tests"]) {
         EXPECT_EQ(schema.check(test["data"]).empty(), test["valid"].get<bool>())
             << name << ": " << test["description"];
@@ -42,7 +57,7 @@ TEST(Schema, AgreesWithTheDraft7Suite) {
       }
     }
   }
-  EXPECT_GT(checked, 400);
+  EXPECT_GT(checked, 415);
 }
 
 TEST(Schema, NamesThePlaceAndTheRule) {
