@@ -18,7 +18,7 @@ namespace fathom::agent {
 struct Event {
   std::int64_t n = 0;  // contiguous per conversation, from 0
   std::int64_t t = 0;  // milliseconds since the program's start of this run
-  std::string type;    // start turn prefill thinking text call output outcome step note result …
+  std::string type;    // start turn prefill thinking text call outcome denied step note result …
   nlohmann::ordered_json fields;
 
   nlohmann::ordered_json json() const;  // with v, n, t and type in front

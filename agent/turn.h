@@ -94,6 +94,7 @@ class Turn {
   tools::Outcome perform(const prompt::ReplyCall& call, int number, bool may_run);
   int write_outcome(tools::Outcome outcome, int number, int tokens_max);
   void write_step(const Step& step);
+  void write_denied(const tools::Denial& denial, int number);
 
   bool thinks_next() const;
   bool goes_in_circles();

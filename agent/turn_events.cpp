@@ -248,6 +248,7 @@ int Turn::write_outcome(tools::Outcome outcome, int number, int tokens_max) {
                          {"kept_in", outcome.omitted->kept_in}};
   }
   fields["files"] = files_of(outcome);
+  const std::vector<tools::Denial> denied = std::move(outcome.denied);
   bench_.journal.write("outcome", std::move(fields),
                        {.outcome = memory::OutcomeRecord{.turn = number_,
                                                          .step = step_,
@@ -255,7 +256,19 @@ int Turn::write_outcome(tools::Outcome outcome, int number, int tokens_max) {
                                                          .text = text,
                                                          .full = std::move(outcome.full)}});
   bench_.conversation.add_outcome({.call = number, .text = std::move(text)});
+  for (const tools::Denial& denial : denied) write_denied(denial, number);
   return tokens;
+}
+
+void Turn::write_denied(const tools::Denial& denial, int number) {
+  Json fields = at_step();
+  fields["call"] = number;
+  fields["what"] = denial.what;
+  fields["target"] = denial.target;
+  fields["rule"] = denial.rule;
+  fields["say"] = denial.say;
+  fields["count"] = denial.count;
+  bench_.journal.write("denied", std::move(fields));
 }
 
 void Turn::write_step(const Step& step) {

@@ -52,6 +52,21 @@ std::string denied_outside(const Desk::State& desk, std::string_view path, Acces
       path, root);
 }
 
+// A refusal by the sandbox's rules: `text` is for the model, `because` ends the sentence for
+// people.
+Outcome deny(std::string text, std::string_view path, Access access, std::string_view rule,
+             std::string_view because) {
+  const bool reads = access == Access::read;
+  const std::string target = repair_utf8(path);
+  Outcome outcome = refuse(Status::denied, std::move(text));
+  outcome.denied = {{.what = reads ? "read" : "write",
+                     .target = target,
+                     .rule = std::string(rule),
+                     .say = fmt::format("The model tried to {} {}, {}.{}", reads ? "read" : "write",
+                                        target, because, reads ? "" : " Nothing was changed.")}};
+  return outcome;
+}
+
 }  // namespace
 
 Desk::State::State(DeskOptions given, sandbox::Policy policy_given)
@@ -86,18 +101,19 @@ Outcome refuse(const Desk::State& desk, const sandbox::Refusal& refusal, std::st
   using Kind = sandbox::Refusal::Kind;
   switch (refusal.kind) {
     case Kind::outside:
-      return refuse(Status::denied, denied_outside(desk, path, access));
+      return deny(denied_outside(desk, path, access), path, access, "outside",
+                  "which is outside the workspace");
     case Kind::protected_path:
-      return refuse(Status::denied,
-                    fmt::format("denied: write to {}. Files of this name can run commands later, "
-                                "so they are protected. No other way will work; tell the user if "
-                                "it is needed.",
-                                path));
+      return deny(fmt::format("denied: write to {}. Files of this name can run commands later, "
+                              "so they are protected. No other way will work; tell the user if "
+                              "it is needed.",
+                              path),
+                  path, access, "protected", "a name that can run commands later");
     case Kind::read_only:
-      return refuse(Status::denied,
-                    fmt::format("denied: write to {}. This run is read-only. No other way will "
-                                "work; tell the user if it is needed.",
-                                path));
+      return deny(fmt::format("denied: write to {}. This run is read-only. No other way will "
+                              "work; tell the user if it is needed.",
+                              path),
+                  path, access, "read-only", "but this run is read-only");
     case Kind::not_found:
       return refuse(Status::failed, no_such_file(desk, std::string(path)));
     case Kind::bad_path:

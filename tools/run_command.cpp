@@ -114,6 +114,38 @@ std::string header_of(const Run& run, const std::string& command) {
                      cut ? " …" : "");
 }
 
+// Programs probe for what they can do without; only a command that failed may have needed it.
+std::vector<sandbox::Denial> denied_to(const Run& run) {
+  return run.exit.code == 0 ? std::vector<sandbox::Denial>() : run.exit.denied;
+}
+
+bool wants_network(const sandbox::Denial& denial) {
+  return denial.call == "connect";
+}
+
+// The same for people.
+std::vector<Denial> denials_of(const Run& run) {
+  std::vector<Denial> denials;
+  for (const sandbox::Denial& denial : denied_to(run)) {
+    const bool network = wants_network(denial);
+    denials.push_back({.what = network ? "network" : denial.call,
+                       .target = "",
+                       .rule = network ? "network off" : "system calls",
+                       .say = denial.sentence,
+                       .count = denial.count});
+  }
+  for (const sandbox::SetAside& planted : run.exit.planted) {
+    denials.push_back(
+        {.what = "plant",
+         .target = repair_utf8(planted.path),
+         .rule = "protected",
+         .say = fmt::format("The command made {}, a name that can run commands later. "
+                            "It was set aside as {}.",
+                            repair_utf8(planted.path), repair_utf8(planted.kept.string()))});
+  }
+  return denials;
+}
+
 // Why the command was ended, or what was kept from it: one sentence a line.
 std::vector<std::string> remarks_on(const Run& run, const Request& request) {
   std::vector<std::string> remarks;
@@ -135,9 +167,11 @@ std::vector<std::string> remarks_on(const Run& run, const Request& request) {
   } else if (run.exit.by != By::command) {
     remarks.push_back(run.exit.sentence);
   }
-  // Programs probe for what they can do without; only a command that failed may have needed it.
-  if (run.exit.code != 0) {
-    for (const sandbox::Denial& denial : run.exit.denied) remarks.push_back(denial.sentence);
+  for (const sandbox::Denial& denial : denied_to(run)) {
+    remarks.push_back(wants_network(denial)
+                          ? "denied: network is off. Installed packages: pip list. No other way "
+                            "will work; tell the user if it is needed."
+                          : denial.sentence);
   }
   for (const sandbox::SetAside& planted : run.exit.planted) {
     remarks.push_back(
@@ -160,6 +194,7 @@ Outcome run_command_of(Desk::State& desk, const Arguments& arguments, const Outp
   const Run run = execute(desk, *request, output, std::move(stop));
 
   Outcome outcome{.status = status_of(run), .exit = run.exit.code, .seconds = run.exit.seconds};
+  outcome.denied = denials_of(run);
   std::vector<std::string> parts = remarks_on(run, *request);
   parts.insert(parts.begin(), header_of(run, request->command));
   const std::string readable = readable_output(run.output);

@@ -30,6 +30,15 @@ struct FileChange {
   std::string after;   // empty for deleted
 };
 
+// Something the sandbox refused, for people; the model reads it in the outcome's text.
+struct Denial {
+  std::string what;    // write, read, network, plant, or the name of a system call
+  std::string target;  // path; empty where it is not known
+  std::string rule;    // outside, protected, read-only, network off, system calls
+  std::string say;     // one sentence
+  int count = 1;
+};
+
 // What the model did not get to see of an outcome.
 struct Omitted {
   std::int64_t lines = 0;
@@ -44,6 +53,7 @@ struct Outcome {
   double seconds = 0;
   std::optional<Omitted> omitted = {};
   std::vector<FileChange> files = {};
+  std::vector<Denial> denied = {};
   std::string full = {};  // everything, for the store; empty: `text` is everything
 };
 

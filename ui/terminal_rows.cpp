@@ -220,12 +220,26 @@ std::vector<Row> outcome_rows(const Json& fields, const Json& call, const RowCon
     append_diff(rows, diff, columns);
     return rows;
   }
-  const bool failed = text_of(fields, "status") != "ok";
+  const std::string status = text_of(fields, "status");
+  if (status == "denied") return rows;  // an event of its own says what and why
+  const bool failed = status != "ok";
   const bool command = text_of(call, "tool") == "run_command";
   // Errors of other tools are the header line itself.
   const std::string_view body = command ? body_of(text) : std::string_view(text);
   if (failed) append_last_lines(rows, body, kFailedLines, columns);
   if (!failed && context.verbose) append_last_lines(rows, body_of(text), kSucceededLines, columns);
+  return rows;
+}
+
+std::vector<Row> denied_rows(const Json& fields, int columns) {
+  std::vector<Row> rows;
+  for (const std::string& line : wrap(visible(text_of(fields, "say")), columns - 6)) {
+    rows.push_back({{"      " + line, Style::magenta}});
+  }
+  const auto count = static_cast<int>(number_of(fields, "count"));
+  const std::string times = count > 1 ? fmt::format(" · {} times", count) : "";
+  const std::string rule = "      rule: " + visible(text_of(fields, "rule")) + times;
+  rows.push_back({{shorten(rule, columns), Style::dim}});
   return rows;
 }
 
@@ -311,9 +325,7 @@ std::vector<Row> rows_of(const agent::Event& event, const Json& call, const RowC
   if (event.type == "thinking") return thinking_rows(fields, context, columns);
   if (event.type == "text" && context.answer) return text_rows(fields, columns);
   if (event.type == "outcome") return outcome_rows(fields, call, context, columns);
-  if (event.type == "denied") {
-    return {{{"      " + shorten(visible(text_of(fields, "say")), columns - 6), Style::magenta}}};
-  }
+  if (event.type == "denied") return denied_rows(fields, columns);
   if (event.type == "note") {
     return {{{shorten(fmt::format("◆ {}: {}", visible(text_of(fields, "kind")),
                                   visible(text_of(fields, "text"))),

@@ -124,6 +124,32 @@ TEST_F(RunCommand, EndsWhenTheTurnIsStopped) {
   EXPECT_THAT(outcome.text, HasSubstr("stopped by the user. Output so far below.\nbegun"));
 }
 
+TEST_F(RunCommand, SaysThatTheNetworkIsOff) {
+  const Outcome outcome = call("run_command", {{"command", "exec 3<>/dev/tcp/192.0.2.1/80"}});
+
+  EXPECT_EQ(outcome.status, Status::failed);
+  EXPECT_THAT(outcome.text, HasSubstr("\ndenied: network is off. Installed packages: pip list. "));
+  ASSERT_EQ(outcome.denied.size(), 1U);
+  EXPECT_EQ(outcome.denied[0].what, "network");
+  EXPECT_THAT(outcome.denied[0].say, HasSubstr("tried to open a network connection"));
+  // A program that gets on without it needed none.
+  EXPECT_TRUE(
+      call("run_command", {{"command", "(exec 3<>/dev/tcp/192.0.2.1/80); true"}}).denied.empty());
+}
+
+TEST_F(RunCommand, SaysWhatWasSetAside) {
+  sandbox::Policy policy;
+  policy.state = kept_.path();
+  open({}, policy);
+
+  const Outcome outcome = call("run_command", {{"command", "echo evil > .envrc"}});
+
+  EXPECT_THAT(outcome.text, HasSubstr(".envrc was set aside"));
+  ASSERT_EQ(outcome.denied.size(), 1U);
+  EXPECT_EQ(outcome.denied[0].target, ".envrc");
+  EXPECT_EQ(outcome.denied[0].rule, "protected");
+}
+
 TEST_F(RunCommand, CannotWriteOutside) {
   const tests::TempDir outside;
 
