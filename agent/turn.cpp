@@ -286,6 +286,11 @@ tools::Outcome Turn::perform(const prompt::ReplyCall& call, int number, bool may
 }
 
 TurnEnd Turn::verified() {
+  if (auto again = past_calls_.add(step_, call.name, call.arguments, outcome)) {
+    if (outcome.full.empty()) outcome.full = std::move(outcome.text);
+    outcome.text = std::move(*again);
+    outcome.omitted.reset();
+  }
   if (!bench_.options.verify) return TurnEnd::answered;
   bench_.journal.show(live("running"));
   const Verdict verdict = bench_.options.verify(deadline_.token());

@@ -12,6 +12,7 @@
 #include "agent/deadline.h"
 #include "agent/generator.h"
 #include "agent/journal.h"
+#include "agent/past_calls.h"
 #include "agent/prompt/reply_parser.h"
 #include "agent/vocabulary.h"
 #include "tools/snapshot.h"
@@ -123,6 +124,7 @@ class Turn {
   bool last_outcomes_ok_ = true;
   std::string last_calls_;  // of the step before: names, arguments, how they ended
   std::string calls_;
+  PastCalls past_calls_;
   int repetitions_ = 0;
 };
 

@@ -284,6 +284,49 @@ TEST(Turn, TellsTheModelWhatWasWrongWithACall) {
   for (const auto& outcome : outcomes) EXPECT_EQ(outcome.fields["status"], "invalid");
 }
 
+TEST(Turn, TellsOfADenialInAnEventOfItsOwn) {
+  ScriptedAgent it;
+  tools::Outcome outcome = failed("denied: write to /etc/hosts.");
+  outcome.status = tools::Status::denied;
+  outcome.denied = {{"write", "/etc/hosts", "outside", "The model tried to write /etc/hosts.", 2}};
+  it.tools = {scripted_tool("look", [&](std::stop_token) { return outcome; })};
+  it.model->replies("a</think>" + look());
+  it.model->replies("b</think>I may not.");
+
+  it.turn("go");
+
+  const auto denied = it.sink.all("denied");
+  ASSERT_EQ(denied.size(), 1U);
+  EXPECT_EQ(denied[0].fields["call"], 1);
+  EXPECT_EQ(denied[0].fields["target"], "/etc/hosts");
+  EXPECT_EQ(denied[0].fields["rule"], "outside");
+  EXPECT_EQ(denied[0].fields["count"], 2);
+  EXPECT_EQ(denied[0].n, it.sink.all("outcome").at(0).n + 1);
+}
+
+TEST(Turn, SaysThatACallWasRepeatedForNothing) {
+  ScriptedAgent it;
+  tools::Outcome end = failed("exit 1 · 0.1 s · run_command make\nno such test");
+  end.exit = 1;
+  it.tools = {scripted_tool("run", [&](std::stop_token) { return end; }), Counter().tool("look")};
+  it.model->replies("a</think>" + calls({call("run", {{"a", "1"}})}));
+  it.model->replies("b</think>" + calls({call("look", {})}));
+  it.model->replies("c</think>" + calls({call("run", {{"a", "1"}}), call("run", {{"a", "2"}})}));
+  it.model->replies("d</think>" + calls({call("run", {{"a", "1"}})}));
+  it.model->replies("e</think>I stop.");
+
+  it.turn("go");
+
+  const auto outcomes = it.sink.all("outcome");
+  const auto text = [&](std::size_t i) { return outcomes.at(i).fields["text"].get<std::string>(); };
+  EXPECT_EQ(text(2),
+            "Same call, same outcome as in step 1, nothing changed since: exit 1, \"no such "
+            "test\". Do something different.");
+  EXPECT_THAT(text(3), HasSubstr("run_command make"));  // another call
+  EXPECT_THAT(text(4), HasSubstr("run_command make"));  // which may have changed anything
+  EXPECT_EQ(outcomes.at(2).fields["status"], "failed");
+}
+
 TEST(Turn, NoticesThatItGoesInCircles) {
   ScriptedAgent it;
   it.tools = {Counter().tool("look", failed("no"))};
