@@ -54,6 +54,7 @@ struct Budget {
 struct Verdict {
   int exit = 0;
   std::string text;
+  bool cancelled = false;  // a Ctrl-C reached it before the turn heard of it
 };
 
 struct AgentOptions {

@@ -109,10 +109,12 @@ std::optional<TurnEnd> Turn::end_before_step() {
   const Budget& budget = bench_.options.budget;
   if (deadline_.stopped()) return stopped();
   if (budget.steps > 0 && tally_.steps >= budget.steps) {
-    return over_budget("steps", fmt::format("The turn took {} steps.", tally_.steps));
+    return over_budget("steps", fmt::format("The turn took {} step{}.", tally_.steps,
+                                            tally_.steps == 1 ? "" : "s"));
   }
   if (used_tokens_up_ || (budget.tokens > 0 && tally_.sampled >= budget.tokens)) {
-    return over_budget("tokens", fmt::format("The turn sampled {} tokens.", tally_.sampled));
+    return over_budget("tokens", fmt::format("The turn sampled {} token{}.", tally_.sampled,
+                                             tally_.sampled == 1 ? "" : "s"));
   }
   return std::nullopt;
 }
@@ -294,7 +296,7 @@ TurnEnd Turn::verified() {
   if (!bench_.options.verify) return TurnEnd::answered;
   bench_.journal.show(live("running"));
   const Verdict verdict = bench_.options.verify(deadline_.token());
-  if (deadline_.stopped()) return stopped();
+  if (verdict.cancelled || deadline_.stopped()) return stopped();
   verdict_ = {{"exit", verdict.exit}, {"text", verdict.text}};
   return verdict.exit == 0 ? TurnEnd::answered : TurnEnd::unverified;
 }

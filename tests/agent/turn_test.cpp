@@ -376,10 +376,22 @@ TEST(Turn, EndsInAResultWhenTheEngineFails) {
   EXPECT_THAT(it.sink.types(), ElementsAre("start", "turn", "error", "result"));
 }
 
+TEST(Turn, IsCancelledWhenItsVerificationIs) {
+  ScriptedAgent it;
+  it.options.verify = [](std::stop_token) {
+    return agent::Verdict{.exit = 143, .text = "", .cancelled = true};
+  };
+  it.model->replies("a</think>All tests pass.");
+
+  EXPECT_EQ(it.turn("go").end, TurnEnd::cancelled);
+}
+
 TEST(Turn, ReportsAnAnswerThatDoesNotHold) {
   for (const int exit : {0, 1}) {
     ScriptedAgent it;
-    it.options.verify = [exit](std::stop_token) { return agent::Verdict{exit, "1 failed"}; };
+    it.options.verify = [exit](std::stop_token) {
+      return agent::Verdict{.exit = exit, .text = "1 failed"};
+    };
     it.model->replies("a</think>All tests pass.");
 
     const agent::TurnResult result = it.turn("go");

@@ -62,7 +62,9 @@ agent::Verdict verify(const std::string& command, sandbox::Policy policy, std::s
       {.argv = {"bash", "-c", command}, .directory = {}}, policy,
       [&text](std::string_view bytes) { text += bytes; }, std::move(stop));
   if (!exit.sentence.empty()) text += "\n" + exit.sentence;
-  return {.exit = exit.code, .text = last_lines(std::move(text))};
+  return {.exit = exit.code,
+          .text = last_lines(std::move(text)),
+          .cancelled = exit.by == sandbox::Exit::By::cancel};
 }
 
 // A text that is left by one thread and taken once by another.
