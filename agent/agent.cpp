@@ -63,8 +63,8 @@ const std::string& Agent::conversation() const noexcept {
   return parts_->bench.conversation.id();
 }
 
-TurnResult Agent::run_turn(std::string_view text, Mode mode, std::stop_token stop) {
-  return Turn(parts_->bench, mode, std::move(stop)).run(text);
+TurnResult Agent::run_turn(const Request& request, std::stop_token stop) {
+  return Turn(parts_->bench, request.mode, std::move(stop)).run(request);
 }
 
 void Agent::abandon() noexcept {

@@ -75,6 +75,13 @@ struct AgentOptions {
   std::function<int()> stop_signal;
 };
 
+// What begins a turn.
+struct Request {
+  std::string text;
+  Mode mode = Mode::automatic;
+  std::string cause = {};  // the id of the command that sent it, kept in the turn event; or empty
+};
+
 // What a turn gave, for the caller; the same is in the result event.
 struct TurnResult {
   TurnEnd end = TurnEnd::answered;
@@ -104,7 +111,7 @@ class Agent {
 
   // Runs one turn to its end and never throws: whatever happens, the last event is one `result`.
   // A stop ends it at the next token or kills the running call; files and results are kept.
-  TurnResult run_turn(std::string_view text, Mode mode, std::stop_token stop);
+  TurnResult run_turn(const Request& request, std::stop_token stop);
 
   // From any thread: writes the result of the running turn now, after which no event follows.
   // For the second Ctrl-C, when the turn's own thread may hang. Does nothing between turns.

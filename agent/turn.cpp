@@ -34,10 +34,10 @@ Turn::Turn(Bench& bench, Mode mode, std::stop_token stop)
       number_(bench.conversation.turns() + 1),
       began_ms_(bench.journal.milliseconds()) {}
 
-TurnResult Turn::run(std::string_view text) {
+TurnResult Turn::run(const Request& request) {
   bench_.journal.open();
   try {
-    begin(text);
+    begin(request);
     end_ = loop();
     if (end_ == TurnEnd::answered) end_ = verified();
   } catch (const tools::NoSandbox& error) {
@@ -50,17 +50,19 @@ TurnResult Turn::run(std::string_view text) {
   return finish();
 }
 
-void Turn::begin(std::string_view text) {
+void Turn::begin(const Request& request) {
   bench_.journal.prepare(result_fields(TurnEnd::cancelled, 0));
   before_ = std::make_unique<tools::Snapshot>(bench_.options.workspace);
   if (!bench_.started) write_start();
   bench_.started = true;
 
-  const std::vector<engine::Token> tokens = user_turn(text);
-  const std::string_view line = text.substr(0, text.find('\n'));
-  bench_.journal.write("turn", {{"turn", number_}, {"text", text}},
+  const std::vector<engine::Token> tokens = user_turn(request.text);
+  const std::string line = request.text.substr(0, request.text.find('\n'));
+  Json fields = {{"turn", number_}, {"text", request.text}};
+  if (!request.cause.empty()) fields["cause"] = request.cause;
+  bench_.journal.write("turn", std::move(fields),
                        {.tokens = memory::TokensRecord{.turn = number_, .tokens = tokens},
-                        .title = number_ == 1 ? std::string(line) : ""});
+                        .title = number_ == 1 ? line : ""});
   bench_.conversation.begin_turn();
   bench_.conversation.add_rendered(tokens, Conversation::Rendered::user_turn);
 }
@@ -284,15 +286,15 @@ tools::Outcome Turn::perform(const prompt::ReplyCall& call, int number, bool may
       bench_.toolbox->run(call.name, call.arguments, output, deadline_.token());
   outcome.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   for (const tools::FileChange& change : outcome.files) before_->note(change);
-  return outcome;
-}
-
-TurnEnd Turn::verified() {
   if (auto again = past_calls_.add(step_, call.name, call.arguments, outcome)) {
     if (outcome.full.empty()) outcome.full = std::move(outcome.text);
     outcome.text = std::move(*again);
     outcome.omitted.reset();
   }
+  return outcome;
+}
+
+TurnEnd Turn::verified() {
   if (!bench_.options.verify) return TurnEnd::answered;
   bench_.journal.show(live("running"));
   const Verdict verdict = bench_.options.verify(deadline_.token());

@@ -48,7 +48,7 @@ class Turn {
   // `bench` outlives it.
   Turn(Bench& bench, Mode mode, std::stop_token stop);
 
-  TurnResult run(std::string_view text);
+  TurnResult run(const Request& request);
 
  private:
   using Json = nlohmann::ordered_json;
@@ -73,7 +73,7 @@ class Turn {
     bool thought = false;
   };
 
-  void begin(std::string_view text);
+  void begin(const Request& request);
   void write_start();
   TurnEnd loop();
   TurnEnd failure(std::string code, std::string message, TurnEnd end) noexcept;
@@ -94,8 +94,8 @@ class Turn {
   void act(Step& step);
   tools::Outcome perform(const prompt::ReplyCall& call, int number, bool may_run);
   int write_outcome(tools::Outcome outcome, int number, int tokens_max);
-  void write_step(const Step& step);
   void write_denied(const tools::Denial& denial, int number);
+  void write_step(const Step& step);
 
   bool thinks_next() const;
   bool goes_in_circles();

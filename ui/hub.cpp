@@ -239,8 +239,15 @@ Ack Hub::queue_turn(const Command& command) {
     }
     ready = engine_.stage == "ready";
   }
+  const auto conversation = request.conversation.empty() ? nullptr : open(request.conversation);
+  if (const auto turn = conversation ? conversation->turn_caused_by(command.id) : std::nullopt) {
+    // Carried out by a process before this one.
+    Ack known = done(command);
+    known.status = Ack::Status::duplicate;
+    known.n = turn;
+    return known;
+  }
   if (command.expected_n) {
-    const auto conversation = open(request.conversation);
     if (conversation && conversation->head() != *command.expected_n) {
       return refusal(command, "moved", "The conversation went on while you were away.",
                      "Send it again.");
@@ -392,7 +399,7 @@ void Hub::run(TurnRequest request) {
       if (row.title.empty()) row.title = first_line(request.text);
     });
     conversation->extend(source_.events(request.conversation));
-    conversation->begin_turn(request.cause);
+    conversation->begin_turn();
     TurnSink sink(*conversation, [&](const agent::Event& event) { note(request, event); });
     const std::stop_token stop = turn_stop_.get_token();
     try {

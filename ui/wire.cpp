@@ -219,7 +219,8 @@ std::string ack_frame(const Ack& ack) {
 }
 
 std::string error_frame(const Refusal& refusal) {
-  OrderedJson frame = {{"f", "error"}, {"code", refusal.code}, {"message", refusal.message}};
+  OrderedJson frame = {
+      {"f", "error"}, {"code", refusal.code}, {"message", refusal.message}, {"hint", refusal.hint}};
   if (!refusal.id.empty()) frame["id"] = refusal.id;
   return dump(frame);
 }

@@ -94,7 +94,8 @@ struct Refusal {
   std::optional<CloseCode> close;
   std::string code;
   std::string message;
-  std::string id;  // of the command, where there is one
+  std::string id;         // of the command, where there is one
+  std::string hint = {};  // what a person can do about it
 };
 
 tl::expected<ClientFrame, Refusal> parse_client_frame(std::string_view text);

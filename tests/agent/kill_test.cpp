@@ -63,7 +63,7 @@ void script(ScriptedModel& model) {
        .sink = sink,
        .profile = {.system = "S", .tools = {}, .render_tools = false, .instructions = {}}},
       std::move(conversation), std::move(options));
-  agent.run_turn("change one to two", agent::Mode::think, {});
+  agent.run_turn({.text = "change one to two", .mode = agent::Mode::think}, {});
   ::_exit(0);
 }
 

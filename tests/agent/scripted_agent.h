@@ -34,7 +34,7 @@ class ScriptedAgent {
   void resume(std::string conversation);  // one that the store has
 
   agent::TurnResult turn(std::string_view text, agent::Mode mode = agent::Mode::think) {
-    return agent().run_turn(text, mode, stop.get_token());
+    return agent().run_turn({.text = std::string(text), .mode = mode}, stop.get_token());
   }
 
   TempDir workspace;

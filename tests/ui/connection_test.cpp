@@ -80,6 +80,8 @@ TEST_F(ConnectionTest, GreetsFirst) {
   EXPECT_EQ(first[0]["v"], Json::array({1}));
   EXPECT_EQ(first[0]["role"], "control");
   EXPECT_EQ(first[0]["epoch"], "epoch");
+  EXPECT_FALSE(first[0]["server"]["version"].get<std::string>().empty());
+  EXPECT_FALSE(first[0]["server"]["build"].get<std::string>().empty());
 }
 
 TEST_F(ConnectionTest, WantsHelloFirstAndInTime) {
@@ -131,6 +133,29 @@ TEST_F(ConnectionTest, CarriesACommandOutOnce) {
   EXPECT_EQ(again["status"], "duplicate");
   EXPECT_EQ(again["n"], first["n"]);
   EXPECT_EQ(Json::parse(hub.list("", 0, 10))["total"], 1);
+}
+
+TEST_F(ConnectionTest, CarriesACommandOutOnceAlsoAcrossARestart) {
+  AgentSource source = scripted_source({});
+  source.list = [] {
+    return std::vector<ConversationRow>{{.id = "01C", .title = "fix it", .workspace = ""}};
+  };
+  source.events = [](const std::string&) {
+    return std::vector<std::string>{R"({"v":1,"n":0,"t":0,"type":"start"})",
+                                    R"({"v":1,"n":1,"t":0,"type":"turn","turn":1,"cause":"01A"})"};
+  };
+  Hub later(source);
+
+  const Ack again = later.command({.id = "01A",
+                                   .conversation = "01C",
+                                   .action = "turn",
+                                   .text = "fix it",
+                                   .mode = "",
+                                   .think_budget = 0,
+                                   .expected_n = std::nullopt});
+
+  EXPECT_EQ(again.status, Ack::Status::duplicate);
+  EXPECT_EQ(again.n, 1);
 }
 
 TEST_F(ConnectionTest, QueuesATurnWhileTheEngineLoads) {

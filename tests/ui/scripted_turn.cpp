@@ -28,7 +28,7 @@ class Player {
 
   void play(const TurnRequest& request) {
     if (n_ == 0) write("start", {{"conversation", request.conversation}, {"mode", "auto"}});
-    write("turn", {{"turn", turn_}, {"text", request.text}});
+    write("turn", {{"turn", turn_}, {"text", request.text}, {"cause", request.cause}});
     for (int step = 1; step <= script_.steps && !stop_.stop_requested(); ++step) {
       play_step(step, step == script_.steps);
     }

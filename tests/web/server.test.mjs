@@ -29,10 +29,9 @@ async function events(port, key, id) {
   return answer.body.toString('utf8').trim().split('\n').map((line) => JSON.parse(line));
 }
 
-// What is drawn: without counters of change, and without the command that caused a turn, which
-// the server adds while it remembers it.
+// What is drawn: without counters of change.
 function drawn(model) {
-  const kept = (key, value) => (key === 'version' || key === 'cause' ? undefined : value);
+  const kept = (key, value) => (key === 'version' ? undefined : value);
   return JSON.parse(JSON.stringify({ turns: model.turns, n: model.n }, kept));
 }
 

@@ -252,7 +252,8 @@ int run_turn(const RunOptions& options, const std::string& prompt, Fanout& sinks
   const auto agent = earlier.empty() ? assembly.start(sinks) : assembly.resume(earlier, sinks);
   interrupt.last_words([&agent] { agent->abandon(); });
   const auto mode = agent::mode_by_name(options.mode).value_or(agent::Mode::automatic);
-  const agent::TurnResult result = agent->run_turn(prompt, mode, interrupt.token());
+  const agent::TurnResult result =
+      agent->run_turn({.text = prompt, .mode = mode}, interrupt.token());
   interrupt.last_words({});
   if (!is_json(options) && !shows_turn(options) && !result.text.empty()) {
     write_all(STDOUT_FILENO, result.text + "\n");

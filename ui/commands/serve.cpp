@@ -130,7 +130,10 @@ class Office {
     Seat seat = take(request.conversation);
     seat.relay->sink = &sink;
     const auto mode = agent::mode_by_name(request.mode.empty() ? "auto" : request.mode);
-    seat.agent->run_turn(request.text, mode.value_or(agent::Mode::automatic), stop);
+    seat.agent->run_turn({.text = request.text,
+                          .mode = mode.value_or(agent::Mode::automatic),
+                          .cause = request.cause},
+                         stop);
     seat.relay->sink = nullptr;
     const std::lock_guard lock(mutex_);
     keep(std::move(seat));

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "ui/hub.h"
+#include "ui/server/page.h"
 #include "ui/version.h"
 
 namespace fathom::ui {
@@ -49,9 +50,9 @@ bool same(const Ack& a, const Ack& b) {
 Connection::Connection(Hub& hub, Role role, std::string epoch, Clock::time_point now)
     : hub_(hub), role_(role), epoch_(std::move(epoch)), opened_(now), last_frame_(now) {
   frames_.push_back(fmt::format(
-      R"({{"f":"hello","v":[{}],"server":{{"version":{}}},"epoch":{},"role":"{}","now_ms":{},)"
-      R"("limits":{{"frame_bytes":{},"prompt_bytes":{},"subscriptions":{}}},"engine":{}}})",
-      kProtocolVersion, json_string(version()), json_string(epoch_),
+      R"({{"f":"hello","v":[{}],"server":{{"version":{},"build":"{}"}},"epoch":{},"role":"{}",)"
+      R"("now_ms":{},"limits":{{"frame_bytes":{},"prompt_bytes":{},"subscriptions":{}}},"engine":{}}})",
+      kProtocolVersion, json_string(version()), page_build(), json_string(epoch_),
       role == Role::control ? "control" : "view", now_ms(), kClientFrameBytesMax, kPromptBytesMax,
       kSubscriptionsMax, hub.engine_json()));
   hub_.list_frame(list_version_);

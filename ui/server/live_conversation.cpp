@@ -47,10 +47,9 @@ void LiveConversation::extend(const std::vector<std::string>& lines) {
   changed_();
 }
 
-void LiveConversation::begin_turn(std::string cause) {
+void LiveConversation::begin_turn() {
   {
     const std::lock_guard lock(mutex_);
-    cause_ = std::move(cause);
     running_ = true;
   }
   changed_();
@@ -65,11 +64,10 @@ void LiveConversation::event(const agent::Event& event) {
 }
 
 // The stored event carries the whole text, so the item it closes is open no longer.
-void LiveConversation::store(Json event) {
+void LiveConversation::store(const Json& event) {
   const std::string type = event.value("type", "");
-  if (type == "turn" && !cause_.empty() && !event.contains("cause")) {
-    event["cause"] = std::exchange(cause_, {});
-  }
+  const std::string cause = type == "turn" ? event.value("cause", "") : "";
+  if (!cause.empty()) causes_[cause] = std::ssize(events_);
   open_.erase(item_closed_by(event));
   if (type == "result") open_.clear();
   if (type == "step") step_ends_.push_back(std::ssize(events_));
@@ -123,7 +121,6 @@ void LiveConversation::end_turn() {
   {
     const std::lock_guard lock(mutex_);
     open_.clear();
-    cause_.clear();
     running_ = false;
     live_.phase = "idle";
     ++live_version_;
@@ -134,6 +131,12 @@ void LiveConversation::end_turn() {
 std::int64_t LiveConversation::head() const {
   const std::lock_guard lock(mutex_);
   return std::ssize(events_) - 1;
+}
+
+std::optional<std::int64_t> LiveConversation::turn_caused_by(const std::string& command) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = causes_.find(command);
+  return found == causes_.end() ? std::nullopt : std::optional(found->second);
 }
 
 bool LiveConversation::running() const {

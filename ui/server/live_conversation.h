@@ -44,8 +44,8 @@ class LiveConversation final : public agent::EventSink {
   // from the store, also before a turn, when another program may have gone on with it.
   void extend(const std::vector<std::string>& lines);
 
-  // A turn runs between begin_turn and end_turn; `cause` is the command that started it.
-  void begin_turn(std::string cause);
+  // A turn runs between begin_turn and end_turn.
+  void begin_turn();
   void event(const agent::Event& event) override;
   void delta(const agent::Delta& delta) override;
   void live(const agent::Live& live) override;
@@ -65,6 +65,9 @@ class LiveConversation final : public agent::EventSink {
   const std::string& id() const { return id_; }
   std::int64_t head() const;  // n of the last stored event, -1: none
   bool running() const;
+
+  // The n of the turn that a command began, which its event keeps as `cause`.
+  std::optional<std::int64_t> turn_caused_by(const std::string& command) const;
 
   // Stored events [from, to] by n, one JSON object per line.
   std::string lines(std::int64_t from, std::int64_t to) const;
@@ -94,7 +97,7 @@ class LiveConversation final : public agent::EventSink {
   };
 
   void change_phase(const agent::Live& live);
-  void store(nlohmann::ordered_json event);
+  void store(const nlohmann::ordered_json& event);
   std::optional<std::string> cut_events(Cursor& cursor) const;
   std::optional<std::string> cut_deltas(Cursor& cursor, Clock::time_point now) const;
   std::optional<std::string> cut_live(Cursor& cursor, Clock::time_point now) const;
@@ -111,7 +114,7 @@ class LiveConversation final : public agent::EventSink {
   agent::Live live_;
   std::int64_t live_version_ = 0;
   Clock::time_point phase_began_{};
-  std::string cause_;
+  std::map<std::string, std::int64_t> causes_;  // n of each turn by the command that began it
   bool running_ = false;
 };
 

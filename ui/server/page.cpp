@@ -20,21 +20,30 @@ namespace fathom::ui {
 namespace {
 
 // FNV-1a: tells builds apart, guards nothing.
-std::string etag_of(std::string_view bytes) {
+std::string hash_of(std::string_view bytes) {
   std::uint64_t hash = 14695981039346656037ULL;
   for (const char c : bytes) {
     hash ^= static_cast<unsigned char>(c);
     hash *= 1099511628211ULL;
   }
-  return fmt::format("\"{:016x}\"", hash);
+  return fmt::format("{:016x}", hash);
 }
 
 PageFile file(std::string_view type, const char* begin, const char* end) {
   const std::string_view bytes(begin, static_cast<std::size_t>(end - begin));
-  return {.type = type, .gzip = bytes, .etag = etag_of(bytes)};
+  return {.type = type, .gzip = bytes, .etag = "\"" + hash_of(bytes) + "\""};
+}
+
+std::string_view script() {
+  return {fathom_page_script_begin,
+          static_cast<std::size_t>(fathom_page_script_end - fathom_page_script_begin)};
 }
 
 }  // namespace
+
+std::string page_build() {
+  return hash_of(script());
+}
 
 std::optional<PageFile> page_file(std::string_view path) {
   if (path == "/" || path.starts_with("/c/")) {

@@ -16,4 +16,7 @@ struct PageFile {
 // The file that `path` names; "/" and "/c/…" are the document itself.
 std::optional<PageFile> page_file(std::string_view path);
 
+// Differs between two builds whose pages differ.
+std::string page_build();
+
 }  // namespace fathom::ui

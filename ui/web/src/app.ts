@@ -54,8 +54,10 @@ export class App {
   hasToken = false;
   listComplete = false;
   loadingEarlier = false;
+  newer = false;  // the server is of another build than the page
   #token = '';
   #epoch = '';
+  #build = '';
   #announced = 0;
   #connection: Connection;
   #changed: () => void;
@@ -243,6 +245,10 @@ export class App {
   #greet(frame: Frame): void {
     this.engine = frame.engine as Engine;
     this.role = String(frame.role);
+    // The first server that answers is the one that served the page.
+    const build = String((frame.server as { build?: string } | undefined)?.build ?? '');
+    this.#build ||= build;
+    this.newer = this.#build !== build;
     if (this.#epoch !== frame.epoch || !this.listComplete) void this.#loadList();
     this.#epoch = String(frame.epoch);
     for (const pending of this.pending) {

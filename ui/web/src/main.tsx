@@ -8,7 +8,9 @@ import { Run } from './run';
 
 function ConnectionState({ app }: { app: App }) {
   switch (app.state) {
-    case 'live': return <span class="connection live"><span aria-hidden="true">●</span> live</span>;
+    case 'live': return <span class="connection live"><span aria-hidden="true">●</span> live
+      {app.newer && <button type="button" onClick={() => location.reload()}>
+        The server has a newer page · Reload</button>}</span>;
     case 'silent': return <span class="connection silent">
       <span aria-hidden="true">◌</span> no word from the server</span>;
     case 'connecting': return <span class="connection">
