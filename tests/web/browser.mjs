@@ -8,7 +8,7 @@ const kChromium = '/usr/bin/chromium';
 // Ends the process as skipped where the browser or its driver cannot run.
 export function skipWithoutBrowser() {
   const major = Number(process.versions.node.split('.')[0]);
-  const missing = major < 20 ? `playwright needs node 20, this is ${process.version}`
+  const missing = major < 18 ? `playwright needs node 18, this is ${process.version}`
       : !existsSync(kChromium) ? `there is no ${kChromium}` : '';
   if (missing === '') return;
   console.log(`skipped: ${missing}`);
