@@ -76,6 +76,13 @@ void Database::fail(int code) const {
     case SQLITE_BUSY:
       throw Error(fmt::format("{} is locked by another process for more than {} s", file_,
                               kBusyTimeoutMs / 1000));
+    case SQLITE_FULL:
+    case SQLITE_CANTOPEN:
+    case SQLITE_READONLY:
+      throw Error(
+          fmt::format("{}: {}. Make room, make it writable, or name another file with "
+                      "--store.",
+                      file_, said));
     default:
       throw Error(fmt::format("{}: {}", file_, said));
   }
