@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <mutex>
-#include <optional>
+#include <vector>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -37,7 +37,8 @@ class Terminal::View {
                              .live = screen_.live(),
                              .verbose = options_.verbose,
                              .answer = options_.answer};
-    screen_.commit(rows_of(event, call_, context));
+    screen_.commit(rows_of(event, call_of(event), context));
+    if (event.type == "outcome") end_call(event);
     draw(/*always=*/true);
   }
 
@@ -73,16 +74,38 @@ class Terminal::View {
  private:
   void apply(const agent::Event& event) {
     if (event.type == "call") {
-      call_ = event.fields;
+      calls_.push_back(event.fields);
       lines_ = 0;
       phase_began_ms_ = options_.now_ms();
     }
+    if (event.type == "step") calls_.clear();
     if (event.type == "thinking" || event.type == "text" || event.type == "outcome" ||
         event.type == "call") {
       tail_.clear();
       item_.clear();
     }
     if (event.type == "result") finished_ = true;
+  }
+
+  // All calls of a step are told before the first of them runs.
+  auto place_of(const agent::Event& outcome) const {
+    const auto number = outcome.fields.find("call");
+    return std::ranges::find_if(calls_, [&](const nlohmann::ordered_json& call) {
+      const auto own = call.find("call");
+      return number == outcome.fields.end() || own == call.end() || *own == *number;
+    });
+  }
+
+  nlohmann::ordered_json call_of(const agent::Event& event) const {
+    const auto call = event.type == "outcome" ? place_of(event) : calls_.end();
+    return call == calls_.end() ? nlohmann::ordered_json::object() : *call;
+  }
+
+  void end_call(const agent::Event& outcome) {
+    if (const auto call = place_of(outcome); call != calls_.end()) calls_.erase(call);
+    if (calls_.empty()) live_.phase = "prefill";  // of the outcomes: what comes next
+    lines_ = 0;
+    phase_began_ms_ = options_.now_ms();
   }
 
   void draw(bool always) {
@@ -107,13 +130,19 @@ class Terminal::View {
     } else if (live_.phase == "writing") {
       append_tail(rows, "", kThinkingRows);
     } else if (live_.phase == "running") {
-      rows.push_back(
-          {{fmt::format("◐ {}   {:.1f} s · {} lines", call_title(call_), seconds, lines_),
-            Style::plain}});
+      rows.push_back({{fmt::format("◐ {}   {:.1f} s · {} {}", running_title(), seconds, lines_,
+                                   lines_ == 1 ? "line" : "lines"),
+                       Style::plain}});
       append_tail(rows, "    ", kOutputRows);
     }
     rows.push_back(status_row(live_, screen_.columns()));
     return rows;
+  }
+
+  // Calls run one after another, so the first without an outcome is the one that runs. Without any
+  // it is what the user gave to verify the answer.
+  std::string running_title() const {
+    return calls_.empty() ? "verify" : call_title(calls_.front());
   }
 
   void append_tail(std::vector<Row>& rows, const std::string& margin, int count) const {
@@ -131,8 +160,8 @@ class Terminal::View {
   std::mutex mutex_;
   Screen screen_;
   agent::Live live_;
-  nlohmann::ordered_json call_;  // the fields of the latest call
-  std::string item_;             // the item that grows
+  std::vector<nlohmann::ordered_json> calls_;  // those of the step that have no outcome yet
+  std::string item_;                           // the item that grows
   std::string kind_;
   std::string tail_;  // its end
   int lines_ = 0;     // of the running call's output

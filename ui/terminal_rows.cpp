@@ -309,7 +309,7 @@ std::string call_title(const Json& call) {
   const std::string tool = text_of(call, "tool");
   const Json arguments = call.value("arguments", Json::object());
   const auto naming = std::ranges::find(kNames, tool, &Naming::tool);
-  if (naming == kNames.end()) return visible(tool);
+  if (naming == kNames.end()) return tool.empty() ? "call" : visible(tool);
   std::string about = text_of(arguments, naming->argument);
   if (about.empty()) about = text_of(arguments, "glob");
   const auto lines = split_lines(about);
@@ -332,7 +332,7 @@ std::vector<Row> rows_of(const agent::Event& event, const Json& call, const RowC
                       columns),
               Style::yellow}}};
   }
-  if (event.type == "error") return {{{visible(text_of(fields, "message")), Style::red}}};
+  // The result repeats the error before it.
   if (event.type == "result") return result_rows(fields, columns);
   return {};
 }

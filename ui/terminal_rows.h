@@ -15,8 +15,8 @@ struct RowContext {
   bool answer = true;    // false: leave out the answer's text
 };
 
-// Rows that `event` adds to the scrollback; often none. `call` holds the fields of the latest
-// `call` event, which the outcome answers.
+// Rows that `event` adds to the scrollback; often none. `call` holds the fields of the `call` event
+// that an outcome answers.
 std::vector<Row> rows_of(const agent::Event& event, const nlohmann::ordered_json& call,
                          const RowContext& context);
 

@@ -1,6 +1,7 @@
 // What a person sees of a turn, replayed through a real terminal emulation.
 #include "ui/terminal.h"
 
+#include <algorithm>
 #include <regex>
 
 #include <gmock/gmock.h>
@@ -171,6 +172,51 @@ TEST_F(TerminalTest, ShowsADiffWithItsCounts) {
   EXPECT_THAT(screen_->lines(), Contains(AllOf(HasSubstr("edit   a.py"), HasSubstr("+1 −1"))));
   EXPECT_THAT(screen_->lines(), Contains("    -x = 1"));
   EXPECT_THAT(screen_->lines(), Contains("    +x = 2"));
+}
+
+TEST_F(TerminalTest, SaysOnceWhatWentWrong) {
+  Terminal terminal(options(80));
+  const Json error = {{"code", "budget.steps"}, {"message", "The turn took 2 steps."}};
+  terminal.event(
+      event("outcome", {{"status", "invalid"}, {"text", "Your last call was cut off."}}));
+  terminal.event(event("error", error));
+  terminal.event(event("result", {{"status", "budget"}, {"error", error}}));
+  terminal.finish();
+
+  const auto lines = screen_->lines();
+  EXPECT_EQ(std::ranges::count(lines, "The turn took 2 steps."), 1);
+  EXPECT_THAT(lines, Contains(AllOf(HasSubstr("  call"), HasSubstr("✗ not run"))));
+}
+
+TEST_F(TerminalTest, GivesEachOutcomeOfAStepTheTitleOfItsCall) {
+  Terminal terminal(options(80));
+  terminal.event(
+      event("call", {{"call", 1}, {"tool", "read_file"}, {"arguments", {{"path", "a.py"}}}}));
+  terminal.event(
+      event("call", {{"call", 2}, {"tool", "read_file"}, {"arguments", {{"path", "b.py"}}}}));
+  terminal.event(event("outcome", {{"call", 1}, {"status", "ok"}, {"text", ""}}));
+  terminal.event(event("outcome", {{"call", 2}, {"status", "failed"}, {"text", "no b"}}));
+  terminal.finish();
+
+  EXPECT_THAT(screen_->lines(), Contains(AllOf(HasSubstr("read   a.py"), HasSubstr("✓"))));
+  EXPECT_THAT(screen_->lines(), Contains(AllOf(HasSubstr("read   b.py"), HasSubstr("✗ failed"))));
+}
+
+TEST_F(TerminalTest, ShowsADenialAsAnEventOfItsOwn) {
+  Terminal terminal(options(40));
+  terminal.event(event("call", {{"tool", "write_file"}, {"arguments", {{"path", "/etc/hosts"}}}}));
+  terminal.event(event("outcome", {{"status", "denied"}, {"text", "denied: write to …"}}));
+  terminal.event(event("denied", {{"say",
+                                   "The model tried to write /etc/hosts, which is outside the "
+                                   "workspace. Nothing was changed."},
+                                  {"rule", "outside"},
+                                  {"count", 3}}));
+  terminal.finish();
+
+  EXPECT_THAT(screen_->lines(), Contains(HasSubstr("⛔ denied")));
+  EXPECT_THAT(screen_->lines(), Not(Contains(HasSubstr("denied: write"))));
+  EXPECT_THAT(screen_->lines(), Contains("      workspace. Nothing was changed."));
+  EXPECT_THAT(screen_->lines(), Contains("      rule: outside · 3 times"));
 }
 
 }  // namespace

@@ -96,7 +96,8 @@ const TurnView = memo(function TurnView({ turn, live }:
         <StepView key={step.key} step={step} version={step.version}
                   live={live?.step === step.step ? live : null} />
       ))}
-      {turn.remarks.map((event) => <Remark key={event.n} event={event} />)}
+      {turn.remarks.filter((event) => event.type !== 'error' || !turn.result)
+        .map((event) => <Remark key={event.n} event={event} />)}
       {turn.result && <Result event={turn.result} />}
     </section>
   );
