@@ -141,6 +141,28 @@ TEST_F(Run, GivesProgramsAResultAlsoWhenThereIsNoModel) {
   EXPECT_THAT(run.error, HasSubstr("/nowhere"));
 }
 
+TEST_F(Run, EndsWithItsOwnStatusWhereThereIsNoSandbox) {
+  Start start = command({"run", "--json", kTask});
+  start.environment.push_back("FATHOM_TEST_MISSING=userns");
+  const Finished run = run_process(start);
+
+  EXPECT_EQ(run.exit, 8);
+  EXPECT_EQ(lines_of(run.output).back()["status"], "no_sandbox");
+  EXPECT_THAT(run.error, HasSubstr("user-namespace"));
+
+  // Whoever runs no command needs none.
+  start.argv.insert(start.argv.end() - 1, {"--max-steps", "1", "--tools", "read_file"});
+  EXPECT_EQ(lines_of(run_process(start).output).back()["status"], "budget");
+}
+
+TEST_F(Run, TellsItsCommandsWhichConversationTheyBelongTo) {
+  const Finished run = fathom(
+      {"run", "--json", "--max-steps", "20", "--verify", "echo $FATHOM_CONVERSATION", kTask});
+
+  const Json result = lines_of(run.output).back();
+  EXPECT_EQ(result["verify"]["text"], result["conversation"]);
+}
+
 TEST_F(Run, IsListedShownAndExported) {
   const Finished run = fathom({"run", "--json", "--max-steps", "1", kTask});
   const std::string id = lines_of(run.output).back()["conversation"];

@@ -1,6 +1,7 @@
 // Builds every part that a conversation works with.
 #include "ui/commands/assembly.h"
 
+#include <algorithm>
 #include <mutex>
 #include <random>
 #include <utility>
@@ -8,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "engine/prefix_cache.h"
+#include "sandbox/error.h"
 #include "sandbox/run.h"
 #include "tools/desk.h"
 #include "tools/toolbox.h"
@@ -36,14 +38,25 @@ sandbox::Policy policy_for(const AssemblyOptions& options, const fs::path& works
   return policy;
 }
 
-// "user-namespace+landlock+seccomp": what confines a command here.
-std::string tier_of(const sandbox::Policy& policy) {
-  std::string tier;
-  for (const sandbox::Layer& layer : sandbox::examine(policy)) {
-    if (layer.state != sandbox::Layer::State::works) continue;
-    tier += tier.empty() ? layer.name : "+" + layer.name;
+// What confines a command here, or why nothing does.
+struct Confinement {
+  std::string tier;     // "user-namespace+landlock+seccomp"
+  std::string trouble;  // empty: commands can run
+};
+
+Confinement confinement_of(const sandbox::Policy& policy) {
+  using State = sandbox::Layer::State;
+  const std::vector<sandbox::Layer> layers = sandbox::examine(policy);
+  Confinement found;
+  std::string missing;
+  for (const sandbox::Layer& layer : layers) {
+    if (layer.state == State::missing) missing = layer.why;
+    // Layers behind one that could not be built were not reached.
+    if (layer.state == State::not_reached && found.trouble.empty()) found.trouble = missing;
+    if (layer.state == State::works) found.tier += (found.tier.empty() ? "" : "+") + layer.name;
   }
-  return tier.empty() ? "none" : tier;
+  if (!found.trouble.empty() || found.tier.empty()) found.tier = "none";
+  return found;
 }
 
 // The end of a text, cut at a line.
@@ -118,12 +131,13 @@ struct Assembly::Parts {
   std::shared_ptr<engine::PrefixCache> cache;
   sandbox::Policy policy;
   std::string vocabulary;
-  std::string tier;
+  Confinement confinement;
 
   fs::path kept_folder(const std::string& conversation) const;
   std::unique_ptr<tools::Toolbox> toolbox(const agent::Profile& profile, tools::Desk& desk) const;
   agent::Profile profile() const;
-  agent::AgentOptions agent_options(const agent::Profile& profile) const;
+  agent::AgentOptions agent_options(const agent::Profile& profile,
+                                    const sandbox::Policy& commands) const;
   std::unique_ptr<agent::Agent> agent(agent::Conversation conversation, agent::EventSink& sink);
 };
 
@@ -152,20 +166,22 @@ agent::Profile Assembly::Parts::profile() const {
   return profile;
 }
 
-agent::AgentOptions Assembly::Parts::agent_options(const agent::Profile& profile) const {
+agent::AgentOptions Assembly::Parts::agent_options(const agent::Profile& profile,
+                                                   const sandbox::Policy& commands) const {
   agent::AgentOptions agent;
   agent.budget = options.budget;
   agent.sampling.temperature = options.temperature.value_or(profile.temperature);
   agent.seed = seed_or_random(options.seed);
   agent.workspace = workspace;
   agent.program_version = version();
-  agent.sandbox = {
-      {"profile", sandbox::profile_name(policy.profile)}, {"tier", tier}, {"network", "off"}};
+  agent.sandbox = {{"profile", sandbox::profile_name(commands.profile)},
+                   {"tier", confinement.tier},
+                   {"network", "off"}};
   agent.stop_signal = options.stop_signal;
   agent.cache_trouble = [word = cache_trouble] { return word->take(); };
   if (!options.verify.empty()) {
-    agent.verify = [command = options.verify, policy = policy](std::stop_token stop) {
-      return verify(command, policy, std::move(stop));
+    agent.verify = [command = options.verify, commands](std::stop_token stop) {
+      return verify(command, commands, std::move(stop));
     };
   }
   return agent;
@@ -174,6 +190,8 @@ agent::AgentOptions Assembly::Parts::agent_options(const agent::Profile& profile
 std::unique_ptr<agent::Agent> Assembly::Parts::agent(agent::Conversation conversation,
                                                      agent::EventSink& sink) {
   const agent::Profile shape = profile();
+  sandbox::Policy commands = policy;
+  commands.environment["FATHOM_CONVERSATION"] = conversation.id();
   const auto desk = std::make_shared<tools::Desk>(
       tools::DeskOptions{.workspace = workspace,
                          .count_tokens =
@@ -182,7 +200,7 @@ std::unique_ptr<agent::Agent> Assembly::Parts::agent(agent::Conversation convers
                                    words->encode(text, engine::AddedTokens::plain).size());
                              },
                          .kept = kept_folder(conversation.id())},
-      policy);
+      commands);
   return std::make_unique<agent::Agent>(
       agent::AgentParts{.model = agent::engine_model(engine, model_name, cache, conversation.id()),
                         .borrowed = desk,
@@ -190,7 +208,7 @@ std::unique_ptr<agent::Agent> Assembly::Parts::agent(agent::Conversation convers
                         .store = store,
                         .sink = sink,
                         .profile = shape},
-      std::move(conversation), agent_options(shape));
+      std::move(conversation), agent_options(shape, commands));
 }
 
 Assembly::Assembly(const AssemblyOptions& options) {
@@ -220,7 +238,7 @@ Assembly::Assembly(const AssemblyOptions& options) {
             .cache = std::move(cache),
             .policy = policy,
             .vocabulary = agent::vocabulary_of(*tokenizer),
-            .tier = tier_of(policy)});
+            .confinement = confinement_of(policy)});
 }
 
 Assembly::~Assembly() = default;
@@ -236,6 +254,18 @@ const fs::path& Assembly::workspace() const noexcept {
 }
 const std::string& Assembly::model_name() const noexcept {
   return parts_->model_name;
+}
+
+void Assembly::require_sandbox() const {
+  const Parts& parts = *parts_;
+  if (parts.confinement.trouble.empty()) return;
+  const std::vector<std::string> tools = parts.options.no_tools        ? std::vector<std::string>()
+                                         : parts.options.tools.empty() ? parts.profile().tools
+                                                                       : parts.options.tools;
+  const bool runs_commands = std::ranges::find(tools, "run_command") != tools.end();
+  if (runs_commands || !parts.options.verify.empty()) {
+    throw sandbox::Error(parts.confinement.trouble);
+  }
 }
 
 std::unique_ptr<agent::Agent> Assembly::start(agent::EventSink& sink) {

@@ -54,6 +54,9 @@ class Assembly {
   const std::filesystem::path& workspace() const noexcept;  // absolute
   const std::string& model_name() const noexcept;
 
+  // Throws sandbox::Error if commands may have to run and cannot be isolated here.
+  void require_sandbox() const;
+
   // Agents over a new conversation, and over one of the store (whole id). The agent is used by one
   // thread at a time; `sink` and this assembly outlive it.
   std::unique_ptr<agent::Agent> start(agent::EventSink& sink);

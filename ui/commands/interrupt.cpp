@@ -1,4 +1,4 @@
-// SIGINT and SIGTERM as a stop request.
+// SIGINT, SIGTERM and SIGHUP as a stop request.
 #include "ui/commands/interrupt.h"
 
 #include <array>
@@ -15,7 +15,7 @@ namespace {
 
 // A handler gets no argument of ours, so the pipe and what was there before are global. Written
 // before the handlers are installed, restored after.
-constexpr std::array kSignals = {SIGINT, SIGTERM};
+constexpr std::array kSignals = {SIGINT, SIGTERM, SIGHUP};
 std::array<int, 2> pipe_ends = {-1, -1};
 std::array<struct sigaction, kSignals.size()> before = {};
 
@@ -34,7 +34,12 @@ Interrupt::Interrupt() : signal_(SIGINT) {
   action.sa_handler = pass_on;
   action.sa_flags = SA_RESTART;  // other threads' system calls go on
   sigemptyset(&action.sa_mask);
-  for (std::size_t i = 0; i < kSignals.size(); ++i) ::sigaction(kSignals[i], &action, &before[i]);
+  for (std::size_t i = 0; i < kSignals.size(); ++i) {
+    ::sigaction(kSignals[i], nullptr, &before[i]);
+    // Whoever starts us under nohup wants us to outlive the terminal.
+    const bool kept = kSignals[i] == SIGHUP && before[i].sa_handler == SIG_IGN;
+    if (!kept) ::sigaction(kSignals[i], &action, nullptr);
+  }
   ::signal(SIGPIPE, SIG_IGN);  // a closed pipe is an error of write(), handled there
   thread_ = std::jthread([this] { listen(); });
 }

@@ -1,4 +1,4 @@
-// SIGINT and SIGTERM as a stop request.
+// SIGINT, SIGTERM and SIGHUP as a stop request.
 #pragma once
 
 #include <atomic>

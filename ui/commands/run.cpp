@@ -24,6 +24,7 @@
 #include "ui/commands/branches.h"
 #include "ui/commands/interrupt.h"
 #include "ui/commands/prompt_input.h"
+#include "ui/commands/quiet_input.h"
 #include "ui/json_lines.h"
 #include "ui/terminal.h"
 
@@ -55,7 +56,8 @@ class Fanout final : public agent::EventSink {
 class TickingTerminal final : public agent::EventSink {
  public:
   explicit TickingTerminal(TerminalOptions options)
-      : terminal_(std::move(options)),
+      : quiet_(/*wanted=*/options.screen.live),
+        terminal_(std::move(options)),
         clock_([this](const std::stop_token& stop) { tick(stop); }) {}
   ~TickingTerminal() override {
     clock_.request_stop();
@@ -63,7 +65,11 @@ class TickingTerminal final : public agent::EventSink {
     terminal_.finish();
   }
 
-  void event(const agent::Event& event) override { terminal_.event(event); }
+  void event(const agent::Event& event) override {
+    terminal_.event(event);
+    // Not only at the end: after a second Ctrl-C the process ends here.
+    if (event.type == "result") quiet_.restore();
+  }
   void delta(const agent::Delta& delta) override { terminal_.delta(delta); }
   void live(const agent::Live& live) override { terminal_.live(live); }
 
@@ -78,6 +84,7 @@ class TickingTerminal final : public agent::EventSink {
     }
   }
 
+  QuietInput quiet_;
   Terminal terminal_;
   std::jthread clock_;
 };
@@ -161,6 +168,42 @@ void add_sinks(Fanout& sinks, const RunOptions& options, Interrupt& interrupt) {
   sinks.add(std::make_unique<TickingTerminal>(std::move(view)));
 }
 
+// Asked to stop before a turn could begin.
+struct Stopped {};
+
+void send_result(agent::EventSink& sink, agent::TurnEnd end, int exit, std::string_view code,
+                 std::string_view message) {
+  sink.event(
+      {.n = 0,
+       .t = 0,
+       .type = "result",
+       .fields = {{"status", agent::name(end)},
+                  {"exit", exit},
+                  {"text", ""},
+                  {"structured", nullptr},
+                  {"turns", 0},
+                  {"steps", 0},
+                  {"usage", {{"prefilled", 0}, {"reused", 0}, {"sampled", 0}, {"thinking", 0}}},
+                  {"seconds", 0.0},
+                  {"patch", ""},
+                  {"files", nlohmann::ordered_json::array()},
+                  {"conversation", nullptr},
+                  {"error", {{"code", code}, {"message", message}, {"hint", ""}}}}});
+}
+
+// Programs that read JSON get their one result also when no turn could begin; people read why on
+// standard error.
+void result_without_turn(const RunOptions& options, agent::EventSink& sink, agent::TurnEnd end,
+                         std::string_view code, std::string_view message) {
+  if (is_json(options)) send_result(sink, end, agent::exit_code(end), code, message);
+}
+
+int result_of_stop(agent::EventSink& sink, int signal) {
+  const int exit = 128 + signal;
+  send_result(sink, agent::TurnEnd::cancelled, exit, "cancelled", "stopped before the turn began");
+  return exit;
+}
+
 AssemblyOptions assembly_options(const RunOptions& options, const Interrupt& interrupt) {
   return {.model = options.model,
           .cache = options.cache,
@@ -182,7 +225,10 @@ AssemblyOptions assembly_options(const RunOptions& options, const Interrupt& int
           .stop_signal = [&interrupt] { return interrupt.signal(); },
           .store = options.store,
           .ephemeral = options.ephemeral,
-          .on_progress = {}};
+          .on_progress =
+              [&interrupt](std::int64_t, std::int64_t) {
+                if (interrupt.token().stop_requested()) throw Stopped();
+              }};
 }
 
 // The conversation that -c or -r names; empty: a new one. Throws memory::Error if there is none.
@@ -210,25 +256,6 @@ std::string conversation_to_resume(const RunOptions& options, Assembly& assembly
   return named;
 }
 
-// Programs that read JSON get their one result also when no turn could begin.
-void result_without_turn(const RunOptions& options, agent::EventSink& sink, agent::TurnEnd end,
-                         std::string_view code, std::string_view message) {
-  if (!is_json(options)) return;
-  sink.event({.n = 0,
-              .t = 0,
-              .type = "result",
-              .fields = {{"status", agent::name(end)},
-                         {"exit", agent::exit_code(end)},
-                         {"text", ""},
-                         {"structured", nullptr},
-                         {"turns", 0},
-                         {"steps", 0},
-                         {"patch", ""},
-                         {"files", nlohmann::ordered_json::array()},
-                         {"conversation", nullptr},
-                         {"error", {{"code", code}, {"message", message}, {"hint", ""}}}}});
-}
-
 // Says in the text format what the answer alone does not: why there is none.
 class Reason final : public agent::EventSink {
  public:
@@ -248,6 +275,7 @@ class Reason final : public agent::EventSink {
 int run_turn(const RunOptions& options, const std::string& prompt, Fanout& sinks,
              Interrupt& interrupt) {
   Assembly assembly(assembly_options(options, interrupt));
+  assembly.require_sandbox();
   const std::string earlier = conversation_to_resume(options, assembly);
   const auto agent = earlier.empty() ? assembly.start(sinks) : assembly.resume(earlier, sinks);
   interrupt.last_words([&agent] { agent->abandon(); });
@@ -264,7 +292,13 @@ int run_turn(const RunOptions& options, const std::string& prompt, Fanout& sinks
 }  // namespace
 
 int run(const RunOptions& options) {
-  const auto prompt = read_prompt(options.prompt);
+  Interrupt interrupt;
+  const auto prompt = read_prompt(options.prompt, interrupt.token());
+  if (interrupt.token().stop_requested()) {
+    Fanout sinks;
+    add_sinks(sinks, options, interrupt);
+    return result_of_stop(sinks, interrupt.signal());
+  }
   if (!prompt) {
     fmt::print(stderr, "fathom: {}\n", prompt.error());
     return kExitUsage;
@@ -280,20 +314,26 @@ int run(const RunOptions& options) {
                options.workspace.string());
     return kExitUsage;
   }
-  Interrupt interrupt;
   Fanout sinks;
   add_sinks(sinks, options, interrupt);
   const bool shown = shows_turn(options) || ::isatty(STDERR_FILENO) == 1;
   if (!is_json(options) && (options.quiet || !shown)) sinks.add(std::make_unique<Reason>());
+  interrupt.last_words([&] { result_of_stop(sinks, interrupt.signal()); });
   try {
     return run_turn(options, *prompt, sinks, interrupt);
+  } catch (const Stopped&) {
+    interrupt.last_words({});
+    return result_of_stop(sinks, interrupt.signal());
   } catch (const engine::Error& failed) {
+    interrupt.last_words({});
     result_without_turn(options, sinks, agent::TurnEnd::no_engine, "engine", failed.what());
     throw;
   } catch (const sandbox::Error& failed) {
+    interrupt.last_words({});
     result_without_turn(options, sinks, agent::TurnEnd::no_sandbox, "sandbox.setup", failed.what());
     throw;
   } catch (const std::exception& failed) {
+    interrupt.last_words({});
     result_without_turn(options, sinks, agent::TurnEnd::failure, "failure", failed.what());
     throw;
   }
