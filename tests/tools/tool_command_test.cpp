@@ -65,6 +65,18 @@ TEST_F(ToolCommand, TellsRefusalsFromMisuse) {
   EXPECT_FALSE(std::filesystem::exists(folder_.path() / "copy"));
 }
 
+TEST_F(ToolCommand, SendsNoControlSequenceToATerminal) {
+  folder_.write("evil", "\x1b]0;title\x07text\n");
+
+  const auto shown =
+      run_process("script -qec '" FATHOM_BUILD "/fathom tool read_file path=evil -C " +
+                  folder_.path().string() + "' /dev/null");
+
+  EXPECT_THAT(shown.output, HasSubstr("1 ␛]0;title␇text"));
+  EXPECT_EQ(tool("read_file path=evil").output,
+            "read_file evil 1-1 of 1\n1 \x1b]0;title\x07text\n");
+}
+
 TEST_F(ToolCommand, ListsToolsAndSchemas) {
   const auto list = tool("");
   EXPECT_EQ(list.exit, 0);

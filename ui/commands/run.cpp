@@ -26,6 +26,7 @@
 #include "ui/commands/prompt_input.h"
 #include "ui/commands/quiet_input.h"
 #include "ui/json_lines.h"
+#include "ui/plain_text.h"
 #include "ui/terminal.h"
 
 namespace fathom::ui {
@@ -284,7 +285,9 @@ int run_turn(const RunOptions& options, const std::string& prompt, Fanout& sinks
       agent->run_turn({.text = prompt, .mode = mode}, interrupt.token());
   interrupt.last_words({});
   if (!is_json(options) && !shows_turn(options) && !result.text.empty()) {
-    write_all(STDOUT_FILENO, result.text + "\n");
+    // A terminal obeys what programs only read.
+    const bool to_person = ::isatty(STDOUT_FILENO) == 1;
+    write_all(STDOUT_FILENO, (to_person ? visible(result.text) : result.text) + "\n");
   }
   return result.exit;
 }

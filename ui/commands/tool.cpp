@@ -9,11 +9,14 @@
 #include <iterator>
 #include <optional>
 
+#include <unistd.h>
+
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "tools/desk.h"
 #include "tools/toolbox.h"
+#include "ui/plain_text.h"
 #include "ui/wire.h"
 
 namespace fathom::ui {
@@ -125,7 +128,9 @@ int run(const ToolOptions& options) {
     return 0;
   }
   const tools::Outcome outcome = toolbox.run(options.name, arguments_of(options, tool));
-  fmt::print("{}\n", outcome.text);
+  // A terminal obeys what a model only reads.
+  const bool to_person = ::isatty(STDOUT_FILENO) == 1;
+  fmt::print("{}\n", to_person ? visible(outcome.text) : outcome.text);
   return outcome.status == tools::Status::ok ? 0 : kExitRefused;
 }
 
