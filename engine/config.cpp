@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "engine/error.h"
+#include "engine/limits.h"
 
 namespace fathom::engine {
 namespace {
@@ -35,6 +36,8 @@ constexpr std::int64_t kExpertsMax = 1 << 14;
 constexpr std::int64_t kVocabMax = 1 << 24;
 constexpr std::int64_t kPositionsMax = 1 << 30;
 constexpr std::int64_t kIterationsMax = 1000;
+// A buffer holds so many rows for each token of a chunk, whatever tensors the file has.
+constexpr std::int64_t kTopkMax = 1 << 16;
 
 [[noreturn]] void refuse(const std::string& source, const std::string& field,
                          const std::string& found, const std::string& expected) {
@@ -56,15 +59,16 @@ void check_extents(const ModelConfig& c, const std::string& source) {
       {"head_dim", c.head_dim, 2, kHeadDimMax},
       {"qk_rope_head_dim", c.qk_rope_head_dim, 2, c.head_dim},
       {"q_lora_rank", c.q_lora_rank, 1, kRankMax},
-      {"o_groups", c.o_groups, 1, c.num_attention_heads},
+      {"o_groups", c.o_groups, 1, std::min(c.num_attention_heads, kOutputGroupsMax)},
       {"o_lora_rank", c.o_lora_rank, 1, kRankMax},
       {"sliding_window", c.sliding_window, 1, 1 << 20},
       {"max_position_embeddings", c.max_position_embeddings, 1, kPositionsMax},
       {"index_n_heads", c.index_n_heads, indexer, kHeadsMax},
-      {"index_head_dim", c.index_head_dim, indexer, kHeadDimMax},
-      {"index_topk", c.index_topk, indexer, kVocabMax},
+      {"index_head_dim", c.index_head_dim, indexer, kIndexHeadDimMax},
+      {"index_topk", c.index_topk, indexer, kTopkMax},
       {"n_routed_experts", c.n_routed_experts, 1, kExpertsMax},
-      {"num_experts_per_tok", c.num_experts_per_tok, 1, c.n_routed_experts},
+      {"num_experts_per_tok", c.num_experts_per_tok, 1,
+       std::min(c.n_routed_experts, kExpertsPerTokenMax)},
       {"moe_intermediate_size", c.moe_intermediate_size, 1, kHiddenMax},
       {"num_hash_layers", c.num_hash_layers, 0, c.num_hidden_layers},
       {"hc_mult", c.hc_mult, 4, 4},
@@ -96,7 +100,8 @@ void check_numbers(const ModelConfig& c, const std::string& source) {
   };
   for (const Number& n : numbers) {
     const bool enough = n.least == kAny ? n.value >= 0 : n.value > n.least;
-    if (std::isfinite(n.value) && enough) continue;
+    // Most of them are used as float.
+    if (std::isfinite(static_cast<float>(n.value)) && enough) continue;
     refuse(source, n.field, fmt::format("{}", n.value),
            n.least == kAny ? std::string("a finite number from 0")
                            : fmt::format("a finite number above {}", n.least));

@@ -8,6 +8,7 @@
 
 #include "engine/cpu/cpu_backend.h"
 #include "engine/cpu/top_rows.h"
+#include "engine/limits.h"
 
 namespace fathom::engine::cpu {
 namespace {
@@ -20,6 +21,7 @@ std::size_t size(std::int64_t count) noexcept {
 constexpr std::int64_t kStoreWork = 16;
 
 constexpr int kHadamardMax = 1024;  // index_head_dim; V4 has 128
+static_assert(kIndexHeadDimMax <= kHadamardMax);
 
 // Where the index-th item of all tasks is: which task's, and which of its.
 struct Place {

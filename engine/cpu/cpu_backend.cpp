@@ -6,10 +6,13 @@
 #include <cassert>
 #include <cmath>
 
+#include "engine/limits.h"
+
 namespace fathom::engine::cpu {
 namespace {
 
 constexpr int kProductsMax = 32;  // Pro multiplies 16 output groups at once
+static_assert(kOutputGroupsMax <= kProductsMax);
 constexpr int kTilesPerThread = 8;
 
 // Rows of a tile are multiples of these: what f32 kernels take at a time, and what those do that

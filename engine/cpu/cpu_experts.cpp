@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "engine/cpu/cpu_backend.h"
+#include "engine/limits.h"
 
 namespace fathom::engine::cpu {
 namespace {
@@ -21,6 +22,7 @@ constexpr int kExpertRows =
 static_assert(kExpertRows % kBlock == 0);
 
 constexpr int kChosenMax = 64;  // experts of a token, shared one included; V4 has 7
+static_assert(kExpertsPerTokenMax < kChosenMax);
 
 double softplus(double x) noexcept {
   return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x)));

@@ -2,14 +2,15 @@
 // 4; oracle: attention).
 #include <algorithm>
 #include <array>
-#include <cassert>
 
+#include "engine/limits.h"
 #include "engine/model/parts.h"
 
 namespace fathom::engine {
 namespace {
 
 constexpr int kGroupsMax = 32;
+static_assert(kOutputGroupsMax <= kGroupsMax);
 
 // Collects products of the same input, so that one operation runs them all.
 struct Products {
@@ -89,7 +90,6 @@ void project_out(Pass& pass, const BlockWeights& weights) {
   const int rank = config.o_lora_rank;
   const Matrix heads = pass.matrix(space.heads, config.num_attention_heads * config.head_dim);
   const Matrix groups = pass.matrix(space.groups, config.o_groups * rank);
-  assert(config.o_groups <= kGroupsMax);
   Products products;
   for (int group = 0; group < config.o_groups; ++group) {
     products.add(weights.wo_a, heads.columns(group * group_width, group_width),
