@@ -1,10 +1,13 @@
 // The program: reads flags, hands them to the command that was named, and turns failures into
 // exit codes.
+#include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <functional>
+#include <limits>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -19,6 +22,7 @@
 #include "ui/commands/run.h"
 #include "ui/commands/sandbox.h"
 #include "ui/commands/serve.h"
+#include "ui/commands/spelling.h"
 #include "ui/commands/tool.h"
 #include "ui/version.h"
 
@@ -34,13 +38,17 @@ constexpr int kExitNoEngine = 9;
 // The command that was named on the command line; set by the callback of its subcommand.
 using Chosen = std::function<int()>;
 
+CLI::Range count_from(int least) {
+  return CLI::Range(least, std::numeric_limits<int>::max());
+}
+
 void add_model_flags(CLI::App& app, ui::ModelOptions& model) {
   app.add_option(
       "-m,--model", model.path,
       "GGUF file or Hugging Face folder (default: FATHOM_MODEL, else the embedded model)");
   app.add_option("--kernels", model.kernels, "a set of kernels, or auto")
       ->envname("FATHOM_KERNELS");
-  app.add_option("--threads", model.threads, "0: one per core");
+  app.add_option("--threads", model.threads, "0: one per core")->check(count_from(0));
   app.add_option("--mtp", model.mtp,
                  "Drafts tokens ahead, which changes no result: auto (the model's own MTP block), "
                  "off, or a file that holds the block");
@@ -201,7 +209,7 @@ void add_model(CLI::App& program, ui::ModelFileOptions& options, Chosen& chosen)
   for (const char* action : {"info", "check"}) {
     CLI::App& sub = *app.add_subcommand(action);
     sub.add_option("path", options.path, "File or folder (default: the embedded model)");
-    sub.add_option("--context", options.context, "Tokens to plan memory for");
+    sub.add_option("--context", options.context, "Tokens to plan memory for")->check(count_from(1));
     sub.add_flag("--json", options.json, "One JSON object");
     sub.callback([&, action] {
       options.action = action;
@@ -213,10 +221,14 @@ void add_model(CLI::App& program, ui::ModelFileOptions& options, Chosen& chosen)
 void add_bench(CLI::App& program, ui::BenchOptions& bench, Chosen& chosen) {
   CLI::App& app = *program.add_subcommand("bench", "Measure tokens per second");
   add_model_flags(app, bench.model);
-  app.add_option("-p", bench.prefill_tokens, "Prefill of so many tokens")->delimiter(',');
-  app.add_option("-n", bench.decode_tokens, "Decode of so many tokens")->delimiter(',');
-  app.add_option("-d", bench.depths, "After so many tokens")->delimiter(',');
-  app.add_option("-r", bench.rounds, "Rounds; the median counts");
+  app.add_option("-p", bench.prefill_tokens, "Prefill of so many tokens")
+      ->delimiter(',')
+      ->check(count_from(0));
+  app.add_option("-n", bench.decode_tokens, "Decode of so many tokens")
+      ->delimiter(',')
+      ->check(count_from(0));
+  app.add_option("-d", bench.depths, "After so many tokens")->delimiter(',')->check(count_from(0));
+  app.add_option("-r", bench.rounds, "Rounds; the median counts")->check(count_from(1));
   app.add_flag("--greedy", bench.greedy,
                "Decode the model's own likeliest tokens instead of random ones");
   app.add_option("--verify", bench.verify,
@@ -226,7 +238,8 @@ void add_bench(CLI::App& program, ui::BenchOptions& bench, Chosen& chosen) {
                  "How -d is reached: compute (default to 16384) or random rows")
       ->check(CLI::IsMember({"compute", "random"}));
   app.add_option("--every", bench.every,
-                 "Print the speed of filling every so many tokens, then save, restore and compare");
+                 "Print the speed of filling every so many tokens, then save, restore and compare")
+      ->check(count_from(0));
   app.add_option("--kv", bench.rounding, "Cache rounding")
       ->check(CLI::IsMember({"exact", "f16", "official"}));
   app.add_option("--activations", bench.activations, "f32 or native")
@@ -246,9 +259,11 @@ void add_debug_logits(CLI::App& debug, ui::DebugLogitsOptions& options, Chosen& 
       ->check(CLI::IsMember({"exact", "f16", "official"}));
   app.add_option("--activations", options.activations, "f32 or native")
       ->check(CLI::IsMember({"f32", "native"}));
-  app.add_option("--chunk", options.chunk, "Feed in chunks of so many tokens");
+  app.add_option("--chunk", options.chunk, "Feed in chunks of so many tokens")
+      ->check(count_from(1));
   app.add_flag("--step", options.step, "Feed token by token");
-  app.add_option("--restore-at", options.restore_at, "Save, drop and restore after so many tokens");
+  app.add_option("--restore-at", options.restore_at, "Save, drop and restore after so many tokens")
+      ->check(count_from(0));
   app.add_option("--mtp-positions", options.mtp_positions, "Positions such as 0,5,9");
   app.add_option("--mtp-out", options.mtp_out, "Receives float32 rows of the MTP block");
   app.callback([&] { chosen = [&options] { return ui::debug_logits(options); }; });
@@ -324,6 +339,43 @@ void add_sandbox(CLI::App& program, ui::SandboxOptions& options, Chosen& chosen)
   }
 }
 
+// What may stand at the place of `word` in a command: its flags, or the commands below it.
+std::vector<std::string> known_words(const CLI::App& app, std::string_view word) {
+  std::vector<std::string> known;
+  if (!word.starts_with('-')) {
+    for (const CLI::App* sub : app.get_subcommands({})) known.push_back(sub->get_name());
+    return known;
+  }
+  for (const CLI::Option* option : app.get_options()) {
+    for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
+    for (const std::string& name : option->get_snames()) known.push_back("-" + name);
+  }
+  return known;
+}
+
+// Says what was wrong with the command line, and what was probably meant.
+void explain(const CLI::App& program, const CLI::ParseError& error) {
+  const CLI::App* app = &program;
+  std::string command = program.get_name();
+  while (!app->get_subcommands().empty()) {
+    app = app->get_subcommands().front();
+    command += " " + app->get_name();
+  }
+  const std::vector<std::string> rest = app->remaining(/*recurse=*/true);
+  const auto flag = std::ranges::find_if(rest, [](const auto& w) { return w.starts_with('-'); });
+  if (rest.empty()) {
+    fmt::print(stderr, "{}: {}\n", command, error.what());
+  } else {
+    const std::string& word = flag != rest.end() ? *flag : rest.front();
+    const std::string meant = ui::nearest(word.substr(0, word.find('=')), known_words(*app, word));
+    fmt::print(stderr, "{}: {} is not known here{}\n", command, word,
+               !meant.empty()                     ? fmt::format("; did you mean {}?", meant)
+               : app->get_subcommands({}).empty() ? "; a text of several words needs quotes"
+                                                  : "");
+  }
+  fmt::print(stderr, "{} --help says what there is.\n", command);
+}
+
 int dispatch(int count, char** values) {
   CLI::App program{
       "Fathom: a DeepSeek-V4 model and the agent that uses it in one process.\n"
@@ -362,7 +414,9 @@ int dispatch(int count, char** values) {
   try {
     program.parse(count, values);
   } catch (const CLI::ParseError& error) {
-    return program.exit(error) == 0 ? 0 : kExitUsage;
+    if (error.get_exit_code() == 0) return program.exit(error);  // --help, --version
+    explain(program, error);
+    return kExitUsage;
   }
   return chosen();
 }

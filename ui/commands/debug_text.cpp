@@ -1,8 +1,10 @@
 // `fathom debug render|parse|tokenize|detokenize`.
 #include <algorithm>
+#include <cstdint>
 #include <iostream>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
@@ -179,7 +181,10 @@ Json detokenize(const engine::Tokenizer& tokenizer, const std::string& line) {
   engine::TextStream without_special, stream;
   std::string text, text_skip_special;
   Json deltas = Json::array();
-  for (const engine::Token id : Json::parse(line).at("ids").get<std::vector<engine::Token>>()) {
+  for (const auto number : Json::parse(line).at("ids").get<std::vector<std::int64_t>>()) {
+    // Ids outside the vocabulary are empty, and must not become others by losing bits.
+    const engine::Token id =
+        std::in_range<engine::Token>(number) ? static_cast<engine::Token>(number) : -1;
     const std::string_view bytes = tokenizer.bytes(id);
     if (!tokenizer.is_special(id)) text_skip_special += without_special.push(bytes);
     deltas.push_back(stream.push(bytes));
