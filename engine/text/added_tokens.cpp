@@ -6,9 +6,11 @@
 namespace fathom::engine {
 
 AddedTokenSet::AddedTokenSet(std::vector<Entry> entries) : entries_(std::move(entries)) {
+  // Clang 14, which builds the fuzz targets, has no ranges::unique or equal_range with
+  // libstdc++ 12.
+  const auto same_text = [](const Entry& a, const Entry& b) { return a.text == b.text; };
   std::ranges::stable_sort(entries_, {}, &Entry::text);
-  const auto repeated = std::ranges::unique(entries_, {}, &Entry::text);
-  entries_.erase(repeated.begin(), repeated.end());
+  entries_.erase(std::unique(entries_.begin(), entries_.end(), same_text), entries_.end());
   for (const Entry& entry : entries_) starts_[static_cast<unsigned char>(entry.text[0])] = true;
 }
 
@@ -36,10 +38,9 @@ std::optional<AddedTokenSet::Match> AddedTokenSet::longest_at(std::string_view t
     const auto byte_of = [size](const Entry& entry) {
       return static_cast<unsigned char>(entry.text[size]);
     };
-    const auto same = std::ranges::equal_range(
-        first, last, static_cast<unsigned char>(text[at + size]), {}, byte_of);
-    first = same.begin();
-    last = same.end();
+    const auto byte = static_cast<unsigned char>(text[at + size]);
+    first = std::ranges::lower_bound(first, last, byte, {}, byte_of);
+    last = std::ranges::upper_bound(first, last, byte, {}, byte_of);
   }
   return longest;
 }

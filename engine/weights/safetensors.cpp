@@ -166,7 +166,7 @@ std::vector<Shard> read_shards(const std::filesystem::path& folder) {
   std::vector<std::string> names;
   for (const auto& [tensor, shard] : shard_of) names.push_back(shard);
   std::ranges::sort(names);
-  names.erase(std::ranges::unique(names).begin(), names.end());
+  names.erase(std::unique(names.begin(), names.end()), names.end());
   for (const std::string& name : names) {
     if (!std::filesystem::exists(folder / name)) {
       throw Error(
