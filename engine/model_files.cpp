@@ -93,7 +93,9 @@ std::vector<std::string> find_damage(
   std::vector<std::string> damage;
   std::int64_t bytes = 0;
   for (const StoredTensor* tensor : tensors) {
-    if (auto found = check_tensor(*tensor)) damage.push_back(std::move(*found));
+    auto found = check_tensor(*tensor);
+    tensor->file->expect_unchanged();
+    if (found) damage.push_back(std::move(*found));
     bytes += tensor->size;
     if (progress) progress(bytes, total);
   }

@@ -47,12 +47,13 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-void check_finite(std::span<const float> logits, int position) {
+void check_finite(const std::filesystem::path& model, std::span<const float> logits, int position) {
   for (const float logit : logits) {
     if (!std::isfinite(logit)) {
       throw Error(
-          fmt::format("the logits at position {} hold {}; the model's weights may be damaged",
-                      position, std::isnan(logit) ? "NaN" : "infinity"));
+          fmt::format("{}: head.weight gave {} at position {}, expected finite numbers; the "
+                      "weights may be damaged",
+                      model.string(), std::isnan(logit) ? "NaN" : "infinity", position));
     }
   }
 }
@@ -96,6 +97,7 @@ struct Session::State {
   void reuse(std::span<const Token> prompt, int wanted, Prefill& prefill);
   int reachable(int wanted) const noexcept;
   void go_back(int tokens);
+  void forget() noexcept;
   void check_ids(std::span<const Token> fed) const;
 
   std::shared_ptr<const Engine> engine;
@@ -141,8 +143,22 @@ int Session::State::feed(const Feed& feed) {
   } catch (const std::bad_alloc&) {
     throw Error(fmt::format("not enough memory for a context of {} tokens; {} are computed",
                             length() + total - done, length()));
+  } catch (const Error&) {
+    forget();
+    throw;
   }
   return done;
+}
+
+// After a pass that failed: what it left is no state to go on from.
+void Session::State::forget() noexcept {
+  snapshots.drop_after(0);
+  cache.clear();
+  timeline.cut(0);
+  drafter.cut(0);
+  tokens.clear();
+  logits.clear();
+  streams.clear();
 }
 
 // Tokens until the end of the page, or until a mark.
@@ -220,7 +236,7 @@ void Session::State::hand_out_logits(Pass& chunk_pass, const Feed& feed, bool la
         if (!drafter.keep(one)) return;
         continue;
       }
-      check_finite(one, first_position + row + i);
+      check_finite(parts.model_path, one, first_position + row + i);
       if (feed.visit != nullptr) (*feed.visit)(first_position + row + i, one);
       if (last && row + i == last_row) logits.assign(one.begin(), one.end());
     }
@@ -252,6 +268,9 @@ std::span<const Token> Session::State::with_drafts(const Token& token) {
   } catch (const std::bad_alloc&) {
     drafter.forget_drafts();
     return {&token, 1};
+  } catch (const Error&) {
+    forget();
+    throw;
   }
 }
 

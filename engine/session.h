@@ -53,8 +53,8 @@ class Session {
 
   // Makes `prompt` the timeline: keeps the longest common prefix and computes the rest. Afterwards
   // logits() are those of the last token. A stop takes at most 0.2 s and leaves the tokens computed
-  // so far; logits() may then be empty. Throws Error if memory for the context cannot be had, an id
-  // is outside the vocabulary, or the logits hold NaN or infinity.
+  // so far; logits() may then be empty. Throws Error if memory cannot be had, an id is unknown, or,
+  // with the session empty then, a result is not finite or a file of weights is not as it was.
   Prefill sync(std::span<const Token> prompt, const PrefillProgress& progress,
                std::stop_token stop);
 

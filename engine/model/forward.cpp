@@ -2,10 +2,36 @@
 #include "engine/model/forward.h"
 
 #include <cassert>
+#include <filesystem>
 
+#include <fmt/format.h>
+
+#include "engine/error.h"
 #include "engine/model/parts.h"
+#include "engine/model/soundness.h"
+#include "engine/weights/mapped_file.h"
 
 namespace fathom::engine {
+namespace {
+
+// The file, or the folder of several, for messages.
+std::filesystem::path place_of(const ModelWeights& weights) {
+  const std::filesystem::path& first = weights.files.front()->path();
+  return weights.files.size() == 1 ? first : first.parent_path();
+}
+
+void run_parts(Pass& pass, const BlockWeights& weights, int layer) {
+  enter_part(pass, weights.hc_attn, weights.attn_norm);
+  attention(pass, weights, layer);
+  expect_sound_attention(pass, weights);
+  leave_part(pass);
+  enter_part(pass, weights.hc_ffn, weights.ffn_norm);
+  mixture_of_experts(pass, weights);
+  expect_sound_experts(pass);
+  leave_part(pass);
+}
+
+}  // namespace
 
 void fill_angles(Pass& pass) {
   const int rope = pass.config.qk_rope_head_dim;
@@ -24,13 +50,19 @@ void remember_rows(Pass& pass) {
   }
 }
 
-void run_block(Pass& pass, const BlockWeights& weights, int layer) {
-  enter_part(pass, weights.hc_attn, weights.attn_norm);
-  attention(pass, weights, layer);
-  leave_part(pass);
-  enter_part(pass, weights.hc_ffn, weights.ffn_norm);
-  mixture_of_experts(pass, weights);
-  leave_part(pass);
+// A file that could not be read is the better reason for what was computed from it.
+void run_block(Pass& pass, const ModelWeights& weights, const BlockWeights& block,
+               const BlockName& name) {
+  try {
+    run_parts(pass, block, name.layer);
+  } catch (const Error& failed) {
+    for (const auto& file : weights.files) file->expect_unchanged();
+    throw Error(fmt::format("{}: {} {}: {}", place_of(weights).string(), name.kind, name.layer,
+                            failed.what()));
+  }
+  for (const auto& file : weights.files) {
+    if (file->lost()) file->expect_unchanged();
+  }
 }
 
 bool forward(Pass& pass, const ModelWeights& weights, const KeepGoing& keep_going) {
@@ -40,9 +72,10 @@ bool forward(Pass& pass, const ModelWeights& weights, const KeepGoing& keep_goin
       pass.tokens, weights.embed,
       pass.matrix(pass.space.streams, pass.config.hc_mult * pass.config.hidden_size));
   for (int layer = 0; layer < layers; ++layer) {
-    run_block(pass, weights.layers[static_cast<std::size_t>(layer)], layer);
+    run_block(pass, weights, weights.layers[static_cast<std::size_t>(layer)], {"layer", layer});
     if (keep_going && !keep_going(layer + 1, layers)) return false;
   }
+  for (const auto& file : weights.files) file->expect_unchanged();
   remember_rows(pass);
   return true;
 }

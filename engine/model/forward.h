@@ -13,7 +13,8 @@ using KeepGoing = std::function<bool(int done, int total)>;
 // Leaves the batch's streams [rows, hc_mult · hidden_size] in space.streams and its rows in the
 // sequences' caches, whose lengths are then those of all tokens. Returns false if it was ended
 // before: the caches' fixed parts are then to be restored from snapshots. Caches must have been
-// reserved.
+// reserved. Throws Error that names the model, and the layer or the file, if a result is not
+// finite or the weights could not be read or were written to; the caches are of no use then.
 bool forward(Pass& pass, const ModelWeights& weights, const KeepGoing& keep_going);
 
 // Logits [streams.rows ≤ Workspace::kLogitRows, vocab_size] of rows of a pass, in space.logits.

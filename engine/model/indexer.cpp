@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "engine/model/parts.h"
+#include "engine/model/soundness.h"
 
 namespace fathom::engine {
 
@@ -49,6 +50,7 @@ Selection choose_rows(Pass& pass, int layer) {
                  .chosen = own});
   }
   if (queries.all().empty()) return chosen;
+  expect_sound_index_queries(pass, q);
   pass.backend.finish_index_queries(q, {space.long_angles.data(), config.qk_rope_head_dim},
                                     pass.shape().key);
   pass.backend.select(queries.all());

@@ -39,7 +39,7 @@ void mtp_forward(Pass& pass, const ModelWeights& weights, const MtpWeights& bloc
   assert(streams.rows == pass.rows());
   fill_angles(pass);
   mix_input(pass, weights.embed, block, streams);
-  run_block(pass, block.block, /*layer=*/0);
+  run_block(pass, weights, block.block, {"MTP block", 0});
   remember_rows(pass);
 }
 

@@ -39,6 +39,13 @@ void mixture_of_experts(Pass& pass, const BlockWeights& weights);
 // forward.cpp
 void fill_angles(Pass& pass);
 void remember_rows(Pass& pass);  // the caches' lengths: those of all tokens
-void run_block(Pass& pass, const BlockWeights& weights, int layer);
+// One block: {"layer", 3} of the trunk, or {"MTP block", 0}. Throws Error that says where, if a
+// result is not finite or a file of `weights` is not what it was.
+struct BlockName {
+  const char* kind;
+  int layer;  // of the caches
+};
+void run_block(Pass& pass, const ModelWeights& weights, const BlockWeights& block,
+               const BlockName& name);
 
 }  // namespace fathom::engine

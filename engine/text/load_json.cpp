@@ -1,7 +1,7 @@
 // Reads a tokenizer.json of the Hugging Face format, as far as DeepSeek's files use it.
-#include <fstream>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <fmt/format.h>
@@ -11,22 +11,17 @@
 #include "engine/text/loaders.h"
 #include "engine/text/splitter.h"
 #include "engine/text/utf8.h"
+#include "engine/weights/mapped_file.h"
 
 namespace fathom::engine {
 namespace {
 
-std::string read_file(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary | std::ios::ate);
-  if (!file)
-    throw Error(fmt::format("{}: cannot be read, expected a tokenizer.json", path.string()));
-  std::string text(static_cast<std::size_t>(file.tellg()), '\0');
-  file.seekg(0);
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (!file) throw Error(fmt::format("{}: reading it failed", path.string()));
-  if (valid_utf8_prefix(text) != text.size()) {
-    throw Error(fmt::format("{}: not UTF-8 at byte {}", path.string(), valid_utf8_prefix(text)));
-  }
-  return text;
+std::string_view text_of(const MappedFile& file) {
+  const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()),
+                              file.bytes().size());
+  const std::size_t valid = valid_utf8_prefix(text);
+  if (valid == text.size()) return text;
+  throw Error(fmt::format("{}: not UTF-8 at byte {}", file.path().string(), valid));
 }
 
 // Of DeepSeek's file, its merges included: room is made for about as many tokens as there will be.
@@ -41,7 +36,7 @@ struct Layout {
 class Loader {
  public:
   explicit Loader(const std::filesystem::path& path)
-      : name_(path.string()), text_(read_file(path)), cursor_(text_, name_) {}
+      : name_(path.string()), file_(path), text_(text_of(file_)), cursor_(text_, name_) {}
 
   std::unique_ptr<const TokenizerTables> load() {
     const Layout layout = survey();
@@ -52,6 +47,7 @@ class Loader {
     read_vocabulary(builder, *layout.vocab);
     if (layout.added_tokens) read_added_tokens(builder, *layout.added_tokens);
     read_merges(builder, *layout.merges);
+    file_.expect_unchanged();
     return builder.finish();
   }
 
@@ -209,7 +205,8 @@ class Loader {
   }
 
   std::string name_;
-  std::string text_;
+  MappedFile file_;
+  std::string_view text_;
   JsonCursor cursor_;
 };
 

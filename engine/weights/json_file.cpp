@@ -54,7 +54,9 @@ json read_object(const std::filesystem::path& path) {
     throw Error(fmt::format("{}: {} bytes, expected at most {}", path.string(), file.size(),
                             kFileBytesMax));
   }
-  return parse_object(file.bytes(), path.string());
+  json object = parse_object(file.bytes(), path.string());
+  file.expect_unchanged();
+  return object;
 }
 
 }  // namespace fathom::engine

@@ -16,20 +16,6 @@
 namespace fathom::engine {
 namespace {
 
-class Descriptor {
- public:
-  explicit Descriptor(int number) noexcept : number_(number) {}
-  ~Descriptor() {
-    if (number_ >= 0) ::close(number_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int number() const noexcept { return number_; }
-
- private:
-  int number_;
-};
-
 [[noreturn]] void fail(const std::filesystem::path& path, const char* what) {
   throw Error(fmt::format("{}: {}: {}", path.string(), what, std::strerror(errno)));
 }
@@ -38,23 +24,65 @@ class Descriptor {
 
 MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
   // O_NONBLOCK: opening a pipe must not wait for a writer; it is refused below.
-  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (file.number() < 0) fail(path, "cannot be opened");
-  struct stat status {};
-  if (::fstat(file.number(), &status) != 0) fail(path, "cannot be examined");
-  if (!S_ISREG(status.st_mode)) {
-    throw Error(fmt::format("{}: expected a regular file", path.string()));
+  file_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (file_ < 0) fail(path, "cannot be opened");
+  try {
+    map();
+  } catch (...) {
+    release();
+    throw;
   }
-  if (status.st_size <= 0) throw Error(fmt::format("{}: the file is empty", path.string()));
-
-  const auto size = static_cast<std::size_t>(status.st_size);
-  void* address = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.number(), 0);
-  if (address == MAP_FAILED) fail(path, "cannot be mapped into memory");
-  bytes_ = {static_cast<const std::byte*>(address), size};
 }
 
 MappedFile::~MappedFile() {
-  ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());  // NOLINT: mmap's own pointer
+  release();
+}
+
+void MappedFile::map() {
+  opened_ = version();
+  if (opened_.bytes <= 0) throw Error(fmt::format("{}: the file is empty", path_.string()));
+  const auto size = static_cast<std::size_t>(opened_.bytes);
+  void* address = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file_, 0);
+  if (address == MAP_FAILED) fail(path_, "cannot be mapped into memory");
+  bytes_ = {static_cast<const std::byte*>(address), size};
+  pages_.emplace(bytes_);
+}
+
+void MappedFile::release() noexcept {
+  pages_.reset();
+  if (!bytes_.empty()) {
+    ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());  // NOLINT: mmap's own pointer
+  }
+  ::close(file_);
+}
+
+MappedFile::Version MappedFile::version() const {
+  struct stat status {};
+  if (::fstat(file_, &status) != 0) fail(path_, "cannot be examined");
+  if (!S_ISREG(status.st_mode)) {
+    throw Error(fmt::format("{}: expected a regular file", path_.string()));
+  }
+  return {.bytes = status.st_size,
+          .seconds = status.st_mtim.tv_sec,
+          .nanoseconds = status.st_mtim.tv_nsec};
+}
+
+void MappedFile::expect_unchanged() const {
+  const Version now = version();
+  if (now.bytes != opened_.bytes) {
+    throw Error(fmt::format("{}: has {} bytes, expected the {} it had when it was opened",
+                            path_.string(), now.bytes, opened_.bytes));
+  }
+  if (lost()) {
+    throw Error(
+        fmt::format("{}: a part of it could not be read, expected all {} bytes; the disk "
+                    "may be failing",
+                    path_.string(), opened_.bytes));
+  }
+  if (now != opened_) {
+    throw Error(fmt::format("{}: was written to, expected it to stay as it was when it was opened",
+                            path_.string()));
+  }
 }
 
 void MappedFile::expect_sequential_reads() const noexcept {

@@ -191,6 +191,7 @@ LoadedModel load_model(const std::filesystem::path& model, const std::filesystem
   weights.config.num_nextn_predict_layers = mtp_blocks;
   weights.config.compress_ratios.resize(static_cast<std::size_t>(c.num_hidden_layers + mtp_blocks),
                                         0);
+  for (const auto& file : weights.files) file->expect_unchanged();
   loaded.parameters = binder.parameters();
   return loaded;
 }

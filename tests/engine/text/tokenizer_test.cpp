@@ -12,6 +12,7 @@
 #include "engine/error.h"
 #include "test_paths.h"
 #include "tests/engine/text/tokenizers.h"
+#include "tests/support/temp_dir.h"
 
 namespace fathom::engine {
 namespace {
@@ -157,6 +158,17 @@ TEST(Tokenizer, RejectsAFileThatIsCutAnywhere) {
   for (std::size_t size = 0; size < 6000; size += 41) {
     EXPECT_NE(error_after([&](const std::string& text) { return text.substr(0, size); }), "")
         << size;
+  }
+}
+
+TEST(Tokenizer, RefusesAFolderInPlaceOfItsFile) {
+  const tests::TempDir model;
+  std::filesystem::create_directory(model.path() / "tokenizer.json");
+  try {
+    Tokenizer::load(model.path());
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("tokenizer.json: expected a regular file"));
   }
 }
 
