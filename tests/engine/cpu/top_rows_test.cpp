@@ -33,17 +33,35 @@ std::vector<std::int32_t> sorted(const std::vector<float>& scores, int wanted) {
 
 TEST(TopRows, ChoosesWhatSortingChooses) {
   std::mt19937 random(3);
-  for (const int count : {2, 3, 17, 600, 4099}) {
+  for (const int count : {2, 3, 17, 600, 4095, 4096, 20011}) {
     // From all different to nearly all equal, with both signs and both zeros.
     for (const float steps : {1e6F, 40.0F, 1.0F}) {
       std::normal_distribution<float> normal(0, steps);
       std::vector<float> scores(static_cast<std::size_t>(count));
       for (float& score : scores) score = std::trunc(normal(random)) / 8;
-      for (const int wanted : {1, count / 3 + 1, count - 1}) {
+      for (const int wanted : {1, count / 40 + 1, count / 3 + 1, count - 1}) {
         EXPECT_EQ(chosen(scores, wanted), sorted(scores, wanted)) << count << " " << wanted;
       }
     }
   }
+}
+
+// What every 32nd score says about the others is wrong here.
+TEST(TopRows, ChoosesWhateverASampleSays) {
+  std::vector<float> low(8192, 1), high(8192, 1), rising(8192), damaged(8192);
+  for (std::size_t i = 0; i < low.size(); ++i) {
+    if (i % 32 == 0) low[i] = 0;
+    if (i % 32 == 0) high[i] = 2;
+    rising[i] = static_cast<float>(i);
+    damaged[i] = i % 3 == 0 ? std::numeric_limits<float>::quiet_NaN() : static_cast<float>(i % 7);
+  }
+  for (const std::vector<float>& scores : {low, high, rising}) {
+    for (const int wanted : {100, 600}) {
+      EXPECT_EQ(chosen(scores, wanted), sorted(scores, wanted)) << wanted;
+    }
+  }
+  for (std::size_t i = 0; i < 100; ++i)
+    EXPECT_EQ(chosen(damaged, 100)[i], static_cast<std::int32_t>(3 * i));
 }
 
 TEST(TopRows, TakesTheLowerRowsOfEquals) {
