@@ -6,6 +6,7 @@
 #include <cassert>
 #include <chrono>
 #include <cmath>
+#include <functional>
 #include <new>
 #include <vector>
 
@@ -195,7 +196,8 @@ bool Session::State::feed_chunk(const Feed& feed, int done, int rows, Clock::tim
     }
     return layers == of || !feed.stop.stop_requested();
   };
-  if (feed.stop.stop_requested() || !forward(chunk_pass, parts.weights, keep_going)) {
+  // By reference: a copy of it would be taken from the heap.
+  if (feed.stop.stop_requested() || !forward(chunk_pass, parts.weights, std::ref(keep_going))) {
     cache.go_back(before_chunk);
     return false;
   }

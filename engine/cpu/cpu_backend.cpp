@@ -87,6 +87,8 @@ std::int64_t CpuBackend::bytes() const noexcept {
 
 void CpuBackend::reserve(int rows, std::int64_t tokens) {
   if (rows <= reserved_rows_ && tokens <= reserved_tokens_) return;
+  rows = std::max(rows, reserved_rows_);
+  tokens = std::max(tokens, reserved_tokens_);
   const std::int64_t routed = static_cast<std::int64_t>(rows) * config_.num_experts_per_tok;
   const std::int64_t slots = routed + rows;
   const std::int64_t attended =
@@ -101,8 +103,10 @@ void CpuBackend::reserve(int rows, std::int64_t tokens) {
   for (Worker& worker : workers_) {
     grow(worker.scratch, scratch);
     grow(worker.rows, attended);
-    grow(worker.scores, kIndexQueries * tokens / 4);
-    grow(worker.ranks, tokens / 4);
+    // A few queries share one worker's scores: see select().
+    const bool scores = &worker == &workers_[0] || rows >= 2 * pool_.threads();
+    grow(worker.scores, scores ? std::min(rows, kIndexQueries) * tokens / 4 : 0);
+    grow(worker.ranks, scores ? tokens / 4 : 0);
   }
   const std::int64_t inputs = std::max(slots, static_cast<std::int64_t>(rows) * kProductsMax);
   grow(inputs_.plain, inputs);
@@ -130,8 +134,8 @@ void CpuBackend::reserve(int rows, std::int64_t tokens) {
   tiles_.reserve(size(std::min<std::int64_t>(std::max({(config_.n_routed_experts + 1) * per_expert,
                                                        products, std::int64_t{config_.vocab_size}}),
                                              ThreadPool::kTasksMax)));
-  reserved_rows_ = std::max<std::int64_t>(reserved_rows_, rows);
-  reserved_tokens_ = std::max(reserved_tokens_, tokens);
+  reserved_rows_ = rows;
+  reserved_tokens_ = tokens;
 }
 
 std::int64_t CpuBackend::task_work(std::int64_t total) const noexcept {

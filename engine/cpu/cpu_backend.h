@@ -126,7 +126,7 @@ class CpuBackend final : public Backend {
   std::vector<int> expert_counts_;  // [n_routed_experts]
   std::vector<float> gate_, up_;    // [slots, moe_intermediate_size]
   std::vector<float> down_;         // [slots, hidden_size]
-  std::int64_t reserved_rows_ = 0;
+  int reserved_rows_ = 0;
   std::int64_t reserved_tokens_ = 0;
 
   ThreadPool pool_;
