@@ -36,6 +36,7 @@ VECTOR_FUNCTION Bytes dot4(Bytes sum, Bytes weights, Bytes x) noexcept {
   return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
+#include "engine/cpu/integer_layout.h"
 #include "engine/cpu/integer_products.h"
 
 VECTOR_FUNCTION float largest_of(__m256 x) noexcept {

@@ -202,6 +202,13 @@ void multiply_native_bf16(const MultiplyTask& task) noexcept {
   multiply_native<multiply_int8_avx512_vnni>(task);
 }
 
+void multiply_native_amx(const MultiplyTask& task) noexcept {
+  if (integer_or_bf16_form(task.weights->format) == ActivationForm::bf16) {
+    return multiply_bf16_amx(task);
+  }
+  multiply_native<multiply_int8_amx>(task);
+}
+
 }  // namespace
 
 const Kernels kAvx512 = with_products(kPlain, "avx512", integer_form,
@@ -215,6 +222,10 @@ const Kernels kAvx512Bf16 =
                                             multiply_native_bf16, round_avx512),
                               index_scores_avx512_vnni, index_scratch_avx512_vnni),
                    attend_bf16_avx512, attend_scratch_bf16_avx512);
+const Kernels kAmx = with_attention(with_index(with_products(kPlain, "amx", integer_or_bf16_form,
+                                                             multiply_native_amx, round_avx512),
+                                               index_scores_avx512_vnni, index_scratch_avx512_vnni),
+                                    attend_bf16_avx512, attend_scratch_bf16_avx512);
 const Kernels kAvx512Precise = kernels_named</*precise=*/true>("avx512");
 
 }  // namespace fathom::engine::cpu

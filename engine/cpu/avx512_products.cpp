@@ -39,6 +39,7 @@ VECTOR_FUNCTION Bytes dot4(Bytes sum, Bytes weights, Bytes x) noexcept {
   return _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
 }
 
+#include "engine/cpu/integer_layout.h"
 #include "engine/cpu/integer_products.h"
 
 }  // namespace

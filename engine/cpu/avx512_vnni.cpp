@@ -36,6 +36,7 @@ VECTOR_FUNCTION Bytes dot4(Bytes sum, Bytes weights, Bytes x) noexcept {
   return _mm512_dpbusd_epi32(sum, weights, x);
 }
 
+#include "engine/cpu/integer_layout.h"
 #include "engine/cpu/integer_products.h"
 
 }  // namespace

@@ -34,6 +34,7 @@ VECTOR_FUNCTION Bytes dot4(Bytes sum, Bytes weights, Bytes x) noexcept {
   return _mm256_dpbusd_avx_epi32(sum, weights, x);
 }
 
+#include "engine/cpu/integer_layout.h"
 #include "engine/cpu/integer_products.h"
 
 }  // namespace

@@ -23,7 +23,7 @@ struct MultiplyTask {
   int tokens = 0;
   float* y = nullptr;
   std::int64_t y_stride = 0;
-  float* scratch = nullptr;  // [kUnpackedRows, columns rounded up to kBlock]
+  float* scratch = nullptr;  // [kUnpackedRows, columns rounded up to kBlock, and a kBlock]
 };
 
 // Weight rows that a kernel may unpack at a time: 16 rows of 4096 f32 are 256 KiB, a quarter of a
@@ -114,6 +114,7 @@ extern const Kernels kAvxVnni;    // and AVX-VNNI
 extern const Kernels kAvx512;     // AVX-512 F, BW, DQ, VL
 extern const Kernels kAvx512Vnni;
 extern const Kernels kAvx512Bf16;  // and VNNI
+extern const Kernels kAmx;         // AMX int8 and bf16, and all of the above
 // The same, with sums in double, for comparisons.
 extern const Kernels kAvx2Precise;
 extern const Kernels kAvx512Precise;
@@ -128,7 +129,8 @@ void plain_swiglu(float* gate, const float* up, int width, float limit) noexcept
 // All sets, best first.
 std::span<const std::string_view> kernel_names() noexcept;
 
-// `name`: one of the sets, or auto for the best this machine has. Throws Error if it has it not.
+// `name`: one of the sets, or auto for the best this machine has: the first of kernel_names(),
+// unless a short measurement finds another one clearly faster. Throws Error if it has it not.
 const Kernels& select_kernels(std::string_view name, Activations activations);
 
 // Whether this machine can run the set of that name.

@@ -36,4 +36,12 @@ void multiply_int8_avx512_vnni(const MultiplyTask& task) noexcept;
 // Weights of form bf16; needs AVX-512 BF16.
 void multiply_bf16_avx512(const MultiplyTask& task) noexcept;
 
+// In AMX tiles; only where amx_granted(). int8 has the bits of AVX-512 VNNI.
+void multiply_int8_amx(const MultiplyTask& task) noexcept;
+void multiply_bf16_amx(const MultiplyTask& task) noexcept;
+
+// Whether the operating system lets this process use AMX; asks for it the first time. The processor
+// must have AMX.
+bool amx_granted() noexcept;
+
 }  // namespace fathom::engine::cpu

@@ -6,7 +6,9 @@
 #include <fmt/format.h>
 
 #include "engine/cpu/cpu_backend.h"
+#include "engine/cpu/kernel_trial.h"
 #include "engine/cpu/kernels.h"
+#include "engine/cpu/products.h"
 #include "engine/error.h"
 
 namespace fathom::engine {
@@ -15,7 +17,7 @@ namespace {
 
 // Best first.
 constexpr auto kNames = std::to_array<std::string_view>(
-    {"avx512-bf16", "avx512-vnni", "avx512", "avx-vnni", "avx2", "reference"});
+    {"amx", "avx512-bf16", "avx512-vnni", "avx512", "avx-vnni", "avx2", "reference"});
 
 struct Set {
   const Kernels& native;
@@ -23,12 +25,48 @@ struct Set {
 };
 
 // In the order of kNames.
-const std::array<Set, kNames.size()> kSets = {{{kAvx512Bf16, kAvx512Precise},
+const std::array<Set, kNames.size()> kSets = {{{kAmx, kAvx512Precise},
+                                               {kAvx512Bf16, kAvx512Precise},
                                                {kAvx512Vnni, kAvx512Precise},
                                                {kAvx512, kAvx512Precise},
                                                {kAvxVnni, kAvx2Precise},
                                                {kAvx2, kAvx2Precise},
                                                {kReference, kReference}}};
+
+// Another set must be this much faster than a better one by name: a choice that the machine's mood
+// decides would change bits, and with them what is kept of computed tokens.
+constexpr double kClearlyFaster = 1.3;
+
+// AMX is taken by itself only where it computes what the plain twin does.
+const Set* first_trusted() {
+  for (std::size_t i = 0; i < kNames.size(); ++i) {
+    if (!machine_has(kNames[i])) continue;
+    if (&kSets[i].native == &kAmx && !trial_agrees(kAmx)) continue;
+    return &kSets[i];
+  }
+  return &kSets.back();
+}
+
+// Wide vectors lower the clock of some processors, and tiles may be slow where they are emulated:
+// the best set by name competes with the best one of narrower registers.
+const Kernels& best_native() {
+  const Set* best = first_trusted();
+  const auto competes = [](const Kernels& set) {
+    return &set == &kAvx512Bf16 || &set == &kAvxVnni || &set == &kAvx2;
+  };
+  double least = trial_seconds(best->native) / kClearlyFaster;
+  const Kernels* found = &best->native;
+  for (std::size_t i = 0; i < kSets.size(); ++i) {
+    const Kernels& other = kSets[i].native;
+    if (&kSets[i] <= best || !competes(other) || !machine_has(kNames[i])) continue;
+    const double seconds = trial_seconds(other);
+    if (seconds < least) {
+      least = seconds;
+      found = &other;
+    }
+  }
+  return *found;
+}
 
 }  // namespace
 
@@ -37,6 +75,11 @@ std::span<const std::string_view> kernel_names() noexcept {
 }
 
 bool machine_has(std::string_view name) noexcept {
+  if (name == "amx") {
+    return machine_has("avx512-bf16") && __builtin_cpu_supports("amx-tile") &&
+           __builtin_cpu_supports("amx-int8") && __builtin_cpu_supports("amx-bf16") &&
+           amx_granted();
+  }
   if (name == "avx512-bf16") {
     return machine_has("avx512-vnni") && __builtin_cpu_supports("avx512bf16");
   }
@@ -55,14 +98,17 @@ bool machine_has(std::string_view name) noexcept {
 }
 
 const Kernels& select_kernels(std::string_view name, Activations activations) {
+  if (name == "auto") {
+    if (activations == Activations::f32) return first_trusted()->precise;
+    static const Kernels& best = best_native();
+    return best;
+  }
   for (std::size_t i = 0; i < kNames.size(); ++i) {
-    if (name != "auto" && name != kNames[i]) continue;
+    if (name != kNames[i]) continue;
     const Set& set = kSets[i];
     if (machine_has(kNames[i])) return activations == Activations::f32 ? set.precise : set.native;
-    if (name != "auto") {
-      throw Error(
-          fmt::format("this machine lacks the instructions of the kernels '{}'; use 'auto'", name));
-    }
+    throw Error(
+        fmt::format("this machine lacks the instructions of the kernels '{}'; use 'auto'", name));
   }
   throw Error(
       fmt::format("there are no kernels '{}'; use {} or auto", name, fmt::join(kNames, ", ")));

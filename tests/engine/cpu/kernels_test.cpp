@@ -14,8 +14,10 @@
 #include <gtest/gtest.h>
 
 #include "engine/cpu/cpu_backend.h"
+#include "engine/cpu/kernel_trial.h"
 #include "engine/weights/formats.h"
 #include "tests/engine/cpu/numbers.h"
+#include "tests/engine/cpu/plain_tiles.h"
 
 namespace fathom::engine::cpu {
 namespace {
@@ -162,6 +164,29 @@ TEST_P(KernelsTest, MultipliesWidthsThatAreNoWholeBlocks) {
       const StoredMatrix w(format, 5, columns);
       for (const int tokens : {1, 3, 6}) expect_same_product(kernels(), w.tensor, tokens);
     }
+  }
+}
+
+// So that few tokens may leave the tiles for vectors.
+TEST(AmxProducts, HaveTheBitsOfAvx512Vnni) {
+  if (!machine_has("avx512-bf16")) GTEST_SKIP() << "this machine lacks avx512-bf16";
+  constexpr int kTokens = 37, kRows = 67, kColumns = 96;
+  const Kernels& tiles = machine_has("amx") ? kAmx : kPlainTiles;
+  for (const Format format : {Format::q8_0, Format::mxfp4, Format::fp4}) {
+    const StoredMatrix w(format, kRows, kColumns);
+    const Inputs x(tiles, format, random_values(kTokens * kColumns, 9), kColumns);
+    std::vector<float> scratch = scratch_for(kColumns);
+    std::vector<float> found(kTokens * kRows), expected(found.size());
+    MultiplyTask task = x.task(0, kTokens);
+    task.weights = &w.tensor;
+    task.rows = kRows;
+    task.y = found.data();
+    task.y_stride = kRows;
+    task.scratch = scratch.data();
+    tiles.multiply(task);
+    task.y = expected.data();
+    kAvx512Vnni.multiply(task);
+    EXPECT_EQ(found, expected) << format_name(format);
   }
 }
 
@@ -316,14 +341,38 @@ TEST_P(KernelsTest, KeepsNaN) {
 
 INSTANTIATE_TEST_SUITE_P(Sets, KernelsTest,
                          testing::Values(&kAvx2, &kAvxVnni, &kAvx512, &kAvx512Vnni, &kAvx512Bf16,
-                                         &kAvx2Precise, &kAvx512Precise),
+                                         &kAmx, &kPlainTiles, &kAvx2Precise, &kAvx512Precise),
                          [](const auto& param) {
                            const bool precise =
                                param.param == &kAvx2Precise || param.param == &kAvx512Precise;
                            std::string name(param.param->name);
                            std::ranges::replace(name, '-', '_');
+                           if (param.param == &kPlainTiles) return name + "_on_plain_tiles";
                            return name + (precise ? "_precise" : "");
                          });
+
+TEST(SelectKernels, TrialsTellRightFromWrong) {
+  Kernels wrong = kReference;
+  wrong.multiply = [](const MultiplyTask& task) noexcept {
+    kReference.multiply(task);
+    task.y[task.rows * task.tokens / 2] *= 1.001F;
+  };
+  EXPECT_TRUE(trial_agrees(kReference));
+  EXPECT_FALSE(trial_agrees(wrong));
+  for (const std::string_view name : kernel_names()) {
+    if (machine_has(name)) {
+      EXPECT_TRUE(trial_agrees(select_kernels(name, Activations::native))) << name;
+    }
+  }
+}
+
+TEST(SelectKernels, TakesOneTheMachineHas) {
+  for (const Activations activations : {Activations::native, Activations::f32}) {
+    const Kernels& chosen = select_kernels("auto", activations);
+    EXPECT_TRUE(machine_has(chosen.name));
+    EXPECT_EQ(&chosen, &select_kernels("auto", activations));
+  }
+}
 
 TEST(SelectKernels, RefusesUnknownSets) {
   EXPECT_THROW(select_kernels("sse9", Activations::native), std::runtime_error);
