@@ -15,6 +15,7 @@
 #include "engine/session.h"
 #include "ui/commands/bench_fill.h"
 #include "ui/commands/bench_verify.h"
+#include "ui/commands/bench_waits.h"
 #include "ui/commands/engine_options.h"
 #include "ui/commands/model_path.h"
 
@@ -174,7 +175,11 @@ int bench(const BenchOptions& options) {
             *model, options);
     };
     for (const int count : options.prefill_tokens) {
-      if (count > 0) report({.prefill = count, .decode = 0, .depth = depth, .rates = {}});
+      if (count == 0) continue;
+      report({.prefill = count, .decode = 0, .depth = depth, .rates = {}});
+      if (!options.waits) continue;
+      print_waits(measure_waits(filled, some_tokens(depth + count, vocab_size)), count, depth,
+                  options.json);
     }
     for (const int count : options.decode_tokens) {
       if (count > 0) report({.prefill = 0, .decode = count, .depth = depth, .rates = {}});
