@@ -38,6 +38,10 @@ constexpr int kRows = 96;
 constexpr int kTileVectors = 4;  // × kTileHeads accumulators, and the operands, fill the registers
 constexpr int kTileHeads = 6;
 constexpr int kColumns = 32;  // bf16 in a vector
+constexpr int kLineBytes = 64;
+// Products of 48 pairs of rows with 32 heads of width 512 take 2300 steps; the next 96 rows of 583
+// bytes are 960 lines.
+constexpr int kPairsPerLine = 2;
 
 // Where a task's parts lie in its scratch memory, each on a cache line.
 struct Scratch {
@@ -287,10 +291,31 @@ VECTOR_FUNCTION void weigh_rows(const Scratch& s, int count, float scale) noexce
 }
 
 // ------------------------------------------------------------------------------------- outputs
+// The next block's rows. Chosen rows lie anywhere: without asking ahead, each would cost the
+// memory's whole latency. Asking for some at once would wait too, as only so many requests are
+// under way at a time; so they are spread over the products, a line at a time.
+struct RowsAhead {
+  const std::byte* const* rows;
+  int count;
+  std::int64_t bytes;
+  std::int64_t at;
+
+  VECTOR_FUNCTION void step() noexcept {
+    if (count <= 0) return;
+    // Not _mm_prefetch: g++ 12 drops calls of functions that do nothing else.
+    asm volatile("prefetcht1 %0" : : "m"((*rows)[at]));
+    at += kLineBytes;
+    if (at < bytes) return;
+    at = 0;
+    ++rows;
+    --count;
+  }
+};
+
 // out[h] = shrink[h] · out[h] + Σ weights · values, for 16 · vectors columns.
 template <int heads, int vectors>
 VECTOR_FUNCTION void add_tile(const Scratch& s, int pairs, int head, std::int64_t column,
-                              float* out) noexcept {
+                              RowsAhead& ahead, float* out) noexcept {
   const std::uint16_t* values = s.values + 2 * column;
   const std::uint16_t* weights = s.weights + 2 * head;
   const std::int64_t stride = std::int64_t{s.vectors} * kLanes * 2;
@@ -305,6 +330,7 @@ VECTOR_FUNCTION void add_tile(const Scratch& s, int pairs, int head, std::int64_
     }
   }
   for (int pair = 0; pair < pairs; ++pair) {
+    if (pair % kPairsPerLine == 0) ahead.step();
     __m512bh rows[vectors];
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; ++v) {
@@ -326,46 +352,27 @@ VECTOR_FUNCTION void add_tile(const Scratch& s, int pairs, int head, std::int64_
   }
 }
 
-// The next block's rows. Chosen rows lie anywhere: without asking ahead, each would cost the
-// memory's whole latency, and asking for all at once would wait for its bandwidth.
-struct RowsAhead {
-  const std::byte* const* rows;
-  int count;
-  std::int64_t bytes;
-  int per_step;
-
-  VECTOR_FUNCTION void step() noexcept {
-    for (int i = 0; i < per_step && count > 0; ++i, ++rows, --count) {
-      for (std::int64_t at = 0; at < bytes; at += 64) _mm_prefetch(*rows + at, _MM_HINT_T1);
-    }
-  }
-};
-
 template <int vectors>
 VECTOR_FUNCTION void add_columns(const Scratch& s, int pairs, int heads, std::int64_t column,
                                  RowsAhead& ahead, float* out) noexcept {
   int h = 0;
   for (; h + kTileHeads <= heads; h += kTileHeads) {
-    ahead.step();
-    add_tile<kTileHeads, vectors>(s, pairs, h, column, out);
+    add_tile<kTileHeads, vectors>(s, pairs, h, column, ahead, out);
   }
-  ahead.step();
   if (h + 4 <= heads) {
-    add_tile<4, vectors>(s, pairs, h, column, out);
+    add_tile<4, vectors>(s, pairs, h, column, ahead, out);
     h += 4;
   }
   if (h + 2 <= heads) {
-    add_tile<2, vectors>(s, pairs, h, column, out);
+    add_tile<2, vectors>(s, pairs, h, column, ahead, out);
     h += 2;
   }
-  if (h < heads) add_tile<1, vectors>(s, pairs, h, column, out);
+  if (h < heads) add_tile<1, vectors>(s, pairs, h, column, ahead, out);
 }
 
 VECTOR_FUNCTION void add_rows(const Scratch& s, int count, int heads, RowsAhead ahead,
                               float* out) noexcept {
   const int pairs = (count + 1) / 2;
-  const std::int64_t steps = (s.width / (kTileVectors * kLanes) + 1) * (heads / kTileHeads + 1);
-  ahead.per_step = static_cast<int>(kRows / steps) + 1;
   std::int64_t c = 0;
   for (; c + kTileVectors * kLanes <= s.width; c += kTileVectors * kLanes) {
     add_columns<kTileVectors>(s, pairs, heads, c, ahead, out);
@@ -395,7 +402,7 @@ VECTOR_FUNCTION void attend(const AttendTask& task) noexcept {
     const RowsAhead ahead{.rows = task.rows + next,
                           .count = std::min(kRows, task.count - next),
                           .bytes = task.format->bytes,
-                          .per_step = 0};
+                          .at = 0};
     add_rows(s, count, task.heads, ahead, task.out);
   }
   for (int h = 0; h < task.heads; ++h) {

@@ -41,6 +41,7 @@ constexpr int kVectors = 4;                   // × kLanes keys in a tile
 constexpr int kTileKeys = kVectors * kLanes;  // 8 KiB as bytes, a quarter of an L1 cache
 constexpr int kTileHeads = 6;                 // × kVectors accumulators
 constexpr int kSteps = kWidth / 4;            // of four entries
+constexpr int kGroupsOfKey = 4;               // with a scale each
 constexpr int kOctavesMax = 2;                // between the largest and the smallest scale
 constexpr int kWholeMax = 12 << kOctavesMax;  // 12 halves are the largest FP4 value
 constexpr int kBias = kWholeMax;
@@ -150,20 +151,6 @@ VECTOR_FUNCTION void transpose(__m512i* rows) noexcept {
   }
 }
 
-// The 16 values of FP4 in halves, times 4, 2 and 1, with the bias: 16 bytes each.
-alignas(64) constexpr auto kTables = [] {
-  std::array<std::uint8_t, 64> tables{};
-  constexpr int kHalves[8] = {0, 1, 2, 3, 4, 6, 8, 12};
-  for (int octaves = 0; octaves <= kOctavesMax; ++octaves) {
-    for (int code = 0; code < 16; ++code) {
-      const int value = kHalves[code % 8] << (kOctavesMax - octaves);
-      tables[static_cast<std::size_t>(octaves * 16 + code)] =
-          static_cast<std::uint8_t>(kBias + (code < 8 ? value : -value));
-    }
-  }
-  return tables;
-}();
-
 // Where the keys of a tile lie.
 struct Addresses {
   const std::byte* keys[kTileKeys] = {};
@@ -188,59 +175,74 @@ VECTOR_FUNCTION void find_tile(const RowTable& keys, std::int64_t first, int cou
   }
 }
 
-// The scales of sixteen keys: of each key four codes in a dword. Returns whether no key's differ by
-// more than kOctavesMax; then `octaves` are their distances to the key's largest.
-VECTOR_FUNCTION bool compare_scales(const std::byte* const* keys, std::uint32_t* octaves,
-                                    float* units) noexcept {
-  alignas(64) std::uint32_t codes[kLanes];
-  for (int i = 0; i < kLanes; ++i) std::memcpy(codes + i, keys[i] + kWidth / 2, sizeof *codes);
-  const __m512i all = _mm512_load_si512(codes);
-  __m512i largest = _mm512_max_epu8(all, _mm512_rol_epi32(all, 8));
-  largest = _mm512_max_epu8(largest, _mm512_rol_epi32(largest, 16));
-  const __m512i distances = _mm512_sub_epi8(largest, all);
-  _mm512_store_si512(octaves, distances);
-  const __m512i exponents = _mm512_srli_epi32(largest, 24);
-  _mm512_store_si512(
-      units,
-      _mm512_slli_epi32(_mm512_sub_epi32(exponents, _mm512_set1_epi32(1 + kOctavesMax)), 23));
-  // Near the ends of f32 there is no such unit.
-  const __m512i moderate = _mm512_sub_epi32(exponents, _mm512_set1_epi32(67));
-  return _mm512_cmpgt_epu8_mask(distances, _mm512_set1_epi8(kOctavesMax)) == 0 &&
-         _mm512_cmpgt_epu32_mask(moderate, _mm512_set1_epi32(120)) == 0;
+// What sixteen keys, the lanes, do to their entries.
+struct Scales {
+  bool fit = false;  // no key's differ by more than kOctavesMax
+  __m512i
+      shifts[kGroupsOfKey];  // of whole numbers of half the group's scale, to be those of the unit
+  __m512 units;
+};
+
+VECTOR_FUNCTION int scales_of(const std::byte* key) noexcept {
+  int codes = 0;
+  std::memcpy(&codes, key + kWidth / 2, sizeof codes);
+  return codes;
 }
 
-// A key's 64 even and 64 odd entries as whole numbers, with the bias. `octaves`: of its groups,
-// each of which lies in 128 bits, so that it may have a table of 16 bytes of its own.
-VECTOR_FUNCTION void unpack_key(const std::byte* key, std::uint32_t octaves, __m512i* even,
-                                __m512i* odd) noexcept {
-  const __m512i of_group = _mm512_and_si512(
-      _mm512_srlv_epi32(_mm512_set1_epi32(static_cast<int>(octaves << 2)),
-                        _mm512_setr_epi32(0, 0, 0, 0, 8, 8, 8, 8, 16, 16, 16, 16, 24, 24, 24, 24)),
-      _mm512_set1_epi32(kOctavesMax << 2 | 4));
-  const __m512i index =
-      _mm512_or_si512(of_group, _mm512_setr_epi32(0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3));
-  const __m512i table = _mm512_permutexvar_epi32(index, _mm512_load_si512(kTables.data()));
-  const __m512i pairs = _mm512_loadu_si512(key);
-  const __m512i nibble = _mm512_set1_epi8(15);
-  *even = _mm512_shuffle_epi8(table, _mm512_and_si512(pairs, nibble));
-  *odd = _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(pairs, 4), nibble));
+VECTOR_FUNCTION Scales compare_scales(const std::byte* const* keys) noexcept {
+  const __m512i codes = _mm512_setr_epi32(
+      scales_of(keys[0]), scales_of(keys[1]), scales_of(keys[2]), scales_of(keys[3]),
+      scales_of(keys[4]), scales_of(keys[5]), scales_of(keys[6]), scales_of(keys[7]),
+      scales_of(keys[8]), scales_of(keys[9]), scales_of(keys[10]), scales_of(keys[11]),
+      scales_of(keys[12]), scales_of(keys[13]), scales_of(keys[14]), scales_of(keys[15]));
+  __m512i largest = _mm512_max_epu8(codes, _mm512_rol_epi32(codes, 8));
+  largest = _mm512_max_epu8(largest, _mm512_rol_epi32(largest, 16));
+  const __m512i octaves = _mm512_sub_epi8(largest, codes);
+  const __m512i exponents = _mm512_srli_epi32(largest, 24);
+  // Near the ends of f32 there is no such unit.
+  const __m512i moderate = _mm512_sub_epi32(exponents, _mm512_set1_epi32(67));
+  Scales scales;
+  scales.fit = _mm512_cmpgt_epu8_mask(octaves, _mm512_set1_epi8(kOctavesMax)) == 0 &&
+               _mm512_cmpgt_epu32_mask(moderate, _mm512_set1_epi32(120)) == 0;
+  scales.units = _mm512_castsi512_ps(
+      _mm512_slli_epi32(_mm512_sub_epi32(exponents, _mm512_set1_epi32(1 + kOctavesMax)), 23));
+#pragma GCC unroll 4
+  for (int g = 0; g < kGroupsOfKey; ++g) {
+    const __m512i of_group = _mm512_and_si512(_mm512_srlv_epi32(octaves, _mm512_set1_epi32(8 * g)),
+                                              _mm512_set1_epi32(0xFF));
+    scales.shifts[g] = _mm512_sub_epi32(_mm512_set1_epi32(kOctavesMax), of_group);
+  }
+  return scales;
+}
+
+// Four entries a lane, from codes in the low halves of bytes. Biased by 12 they are not negative,
+// so that a shift of all four lets nothing over into the next; the rest of the bias comes after.
+VECTOR_FUNCTION __m512i unpack_codes(__m512i codes, __m512i shifts, __m512i rest) noexcept {
+  const __m512i values = _mm512_broadcast_i32x4(
+      _mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0));
+  const __m512i low = _mm512_and_si512(codes, _mm512_set1_epi8(15));
+  return _mm512_add_epi8(_mm512_sllv_epi32(_mm512_shuffle_epi8(values, low), shifts), rest);
 }
 
 // False if a key does not fit.
 VECTOR_FUNCTION bool unpack_tile(const Addresses& from, Tile* tile) noexcept {
   for (int v = 0; v < kVectors; ++v) {
     const std::byte* const* keys = from.keys + v * kLanes;
-    alignas(64) std::uint32_t octaves[kLanes];
-    if (!compare_scales(keys, octaves, tile->units + v * kLanes)) return false;
-    __m512i even[kLanes];
-    __m512i odd[kLanes];
-    for (int i = 0; i < kLanes; ++i) unpack_key(keys[i], octaves[i], even + i, odd + i);
-    transpose(even);
-    transpose(odd);
+    const Scales scales = compare_scales(keys);
+    if (!scales.fit) return false;
+    _mm512_store_ps(tile->units + v * kLanes, scales.units);
+    __m512i pairs[kLanes];  // first of a key, then dword i of every key: an even and an odd entry a
+                            // byte
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i) pairs[i] = _mm512_loadu_si512(keys[i]);
+    transpose(pairs);
 #pragma GCC unroll 16
     for (int i = 0; i < kLanes; ++i) {
-      tile->keys[i][v] = even[i];
-      tile->keys[kLanes + i][v] = odd[i];
+      const __m512i shifts = scales.shifts[i / (kLanes / kGroupsOfKey)];
+      const __m512i rest =
+          _mm512_sub_epi8(_mm512_set1_epi8(kBias), _mm512_sllv_epi32(_mm512_set1_epi8(12), shifts));
+      tile->keys[i][v] = unpack_codes(pairs[i], shifts, rest);
+      tile->keys[kLanes + i][v] = unpack_codes(_mm512_srli_epi16(pairs[i], 4), shifts, rest);
     }
   }
   return true;
@@ -252,10 +254,19 @@ VECTOR_FUNCTION void add_products(__m512i& sum, __m512i keys, __m512i q) noexcep
   asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(keys), "v"(q));
 }
 
+// Asks for a key of the next tile. Null is allowed. Not _mm_prefetch: g++ 12 drops calls of
+// functions that do nothing else.
+VECTOR_FUNCTION void prefetch(const std::byte* key) noexcept {
+  asm volatile("prefetcht0 %0" : : "m"(*key));
+  asm volatile("prefetcht0 %0" : : "m"(key[kWidth / 2]));
+}
+
 // sums[v] += Σ weights[h] · max(0, q[h] · keys) over `heads` heads from `head` on.
-// Not inlined: among more code g++ 12 keeps the sums in memory.
+// `ahead`: keys to ask for, one a head, or null; spread over the steps, as only so many requests
+// are under way at a time. Not inlined: among more code g++ 12 keeps the sums in memory.
 template <int heads>
 VECTOR_TARGET [[gnu::noinline]] void add_heads(const WholeQuery& query, int head, const Tile& tile,
+                                               const std::byte* const* ahead,
                                                __m512* sums) noexcept {
   const std::int8_t* values = query.values + head * kWidth;
   __m512i dots[heads][kVectors];
@@ -265,6 +276,7 @@ VECTOR_TARGET [[gnu::noinline]] void add_heads(const WholeQuery& query, int head
     for (int v = 0; v < kVectors; ++v) dots[h][v] = _mm512_set1_epi32(query.starts[head + h]);
   }
   for (int step = 0; step < kSteps; ++step) {
+    if (ahead != nullptr && step % 4 == 0 && step / 4 < heads) prefetch(ahead[step / 4]);
     __m512i keys[kVectors];
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) keys[v] = tile.keys[step][v];
@@ -288,31 +300,23 @@ VECTOR_TARGET [[gnu::noinline]] void add_heads(const WholeQuery& query, int head
   }
 }
 
-// Asks for some keys of the next tile: all at once would wait for the memory. Null addresses are
-// allowed.
-VECTOR_FUNCTION void prefetch(const Addresses& next, int first, int end) noexcept {
-  for (int i = first; i < std::min(end, kTileKeys); ++i) {
-    // Not _mm_prefetch: g++ 12 drops calls of functions that do nothing else.
-    asm volatile("prefetcht0 %0" : : "m"(*next.keys[i]));
-    asm volatile("prefetcht0 %0" : : "m"(next.keys[i][kWidth / 2]));
-  }
-}
-
 VECTOR_FUNCTION void score_tile(const WholeQuery& query, int heads, const Tile& tile, int count,
-                                const Addresses& next, float* scores) noexcept {
+                                const Addresses* next, float* scores) noexcept {
   __m512 sums[kVectors];
   for (int v = 0; v < kVectors; ++v) sums[v] = _mm512_setzero_ps();
   int h = 0;
+  const auto ahead = [&](int more) {
+    return next != nullptr && h + more <= kTileKeys ? next->keys + h : nullptr;
+  };
   for (; h + kTileHeads <= heads; h += kTileHeads) {
-    prefetch(next, h, h + kTileHeads);
-    add_heads<kTileHeads>(query, h, tile, sums);
+    add_heads<kTileHeads>(query, h, tile, ahead(kTileHeads), sums);
   }
-  prefetch(next, h, kTileKeys);
   if (h + 4 <= heads) {
-    add_heads<4>(query, h, tile, sums);
+    add_heads<4>(query, h, tile, ahead(4), sums);
     h += 4;
   }
-  for (; h < heads; ++h) add_heads<1>(query, h, tile, sums);
+  for (; h < heads; ++h) add_heads<1>(query, h, tile, ahead(1), sums);
+  for (; next != nullptr && h < kTileKeys; ++h) prefetch(next->keys[h]);
   for (int v = 0; v < kVectors; ++v) {
     const int left = count - v * kLanes;
     const auto mask = static_cast<__mmask16>(left >= kLanes ? 0xFFFFU
@@ -353,7 +357,7 @@ VECTOR_FUNCTION void index_scores(const IndexTask& task) noexcept {
     const bool fits = unpack_tile(current, &tile);
     for (int i = 0; i < task.queries; ++i) {
       if (fits && queries[i].fits) {
-        score_tile(queries[i], task.heads, tile, count, next,
+        score_tile(queries[i], task.heads, tile, count, i == 0 ? &next : nullptr,
                    task.scores + i * task.scores_stride + first);
       } else {
         score_in_f32(task, i, first, count);
