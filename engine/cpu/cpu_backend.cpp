@@ -103,8 +103,8 @@ void CpuBackend::reserve(int rows, std::int64_t tokens) {
   for (Worker& worker : workers_) {
     grow(worker.scratch, scratch);
     grow(worker.rows, attended);
-    // A few queries share one worker's scores: see select().
-    const bool scores = &worker == &workers_[0] || rows >= 2 * pool_.threads();
+    // One query goes through the first worker: see select().
+    const bool scores = rows > 1 || &worker == &workers_[0];
     grow(worker.scores, scores ? std::min(rows, kIndexQueries) * tokens / 4 : 0);
     grow(worker.ranks, scores ? tokens / 4 : 0);
   }
