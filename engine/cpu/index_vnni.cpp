@@ -35,32 +35,31 @@
 namespace fathom::engine::cpu {
 namespace {
 
-constexpr int kWidth = 128;  // V4's; others go to the kernel of f32
+constexpr int kWidthMax = 128;  // V4's, and halves and quarters; others go to the kernel of f32
 constexpr int kLanes = 16;
 constexpr int kVectors = 4;                   // × kLanes keys in a tile
 constexpr int kTileKeys = kVectors * kLanes;  // 8 KiB as bytes, a quarter of an L1 cache
 constexpr int kTileHeads = 6;                 // × kVectors accumulators
-constexpr int kSteps = kWidth / 4;            // of four entries
-constexpr int kGroupsOfKey = 4;               // with a scale each
 constexpr int kOctavesMax = 2;                // between the largest and the smallest scale
+constexpr int kGroupsMax = kWidthMax / kKeyGroup;
 constexpr int kWholeMax = 12 << kOctavesMax;  // 12 halves are the largest FP4 value
 constexpr int kBias = kWholeMax;
 
 // A query as whole numbers: even entries first, then odd ones, as keys unpack.
 struct WholeQuery {
   bool fits = false;
-  std::int8_t* values = nullptr;   // [heads][kWidth]
+  std::int8_t* values = nullptr;   // [heads][width]
   std::int32_t* starts = nullptr;  // [heads] −kBias · Σ values
   float* weights = nullptr;        // [heads] times the head's unit
 };
 
 struct alignas(64) Tile {
-  __m512i keys[kSteps][kVectors];
+  __m512i keys[kWidthMax / 4][kVectors];  // four entries a lane, in the order of a query
   float units[kTileKeys];
 };
 
-std::int64_t query_floats(int heads) noexcept {
-  return std::int64_t{heads} * (kWidth / 4 + 2);
+std::int64_t query_floats(int heads, int width) noexcept {
+  return std::int64_t{heads} * (width / 4 + 2);
 }
 
 VECTOR_FUNCTION float power_of_two(int exponent) noexcept {
@@ -68,10 +67,11 @@ VECTOR_FUNCTION float power_of_two(int exponent) noexcept {
 }
 
 // Entries in the order of `values`; false if they are no whole numbers of a unit.
+template <int width>
 VECTOR_FUNCTION bool make_whole(const float* q, std::int8_t* values, std::int32_t* sum,
                                 float* unit) noexcept {
   __m512 most = _mm512_setzero_ps();
-  for (int i = 0; i < kWidth; i += kLanes) {
+  for (int i = 0; i < width; i += kLanes) {
     most = _mm512_max_ps(most, _mm512_abs_ps(_mm512_loadu_ps(q + i)));
   }
   const float largest = _mm512_reduce_max_ps(most);
@@ -86,7 +86,7 @@ VECTOR_FUNCTION bool make_whole(const float* q, std::int8_t* values, std::int32_
       _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
   __mmask16 whole = 0xFFFF;
   __m512i total = _mm512_setzero_si512();
-  for (int i = 0; i < kWidth; i += 2 * kLanes) {
+  for (int i = 0; i < width; i += 2 * kLanes) {
     const __m512 a = _mm512_mul_ps(_mm512_loadu_ps(q + i), per_unit);
     const __m512 b = _mm512_mul_ps(_mm512_loadu_ps(q + i + kLanes), per_unit);
     const __m512i low = _mm512_cvtps_epi32(a);
@@ -98,23 +98,24 @@ VECTOR_FUNCTION bool make_whole(const float* q, std::int8_t* values, std::int32_
     const __m512i odd =
         _mm512_permutex2var_epi32(low, _mm512_add_epi32(evens, _mm512_set1_epi32(1)), high);
     _mm_storeu_si128(reinterpret_cast<__m128i*>(values + i / 2), _mm512_cvtepi32_epi8(even));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(values + (kWidth + i) / 2),
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(values + (width + i) / 2),
                      _mm512_cvtepi32_epi8(odd));
   }
   *sum = _mm512_reduce_add_epi32(total);
   return whole == 0xFFFF;
 }
 
+template <int width>
 VECTOR_FUNCTION WholeQuery whole_query(const IndexTask& task, int i, float* memory) noexcept {
   WholeQuery query{.fits = true};
   query.values = reinterpret_cast<std::int8_t*>(memory);
-  query.starts = reinterpret_cast<std::int32_t*>(memory + task.heads * kWidth / 4);
-  query.weights = memory + task.heads * (kWidth / 4 + 1);
+  query.starts = reinterpret_cast<std::int32_t*>(memory + task.heads * width / 4);
+  query.weights = memory + task.heads * (width / 4 + 1);
   for (int h = 0; h < task.heads && query.fits; ++h) {
     std::int32_t sum = 0;
     float unit = 0;
-    query.fits =
-        make_whole(task.q + i * task.q_stride + h * kWidth, query.values + h * kWidth, &sum, &unit);
+    query.fits = make_whole<width>(task.q + i * task.q_stride + h * width, query.values + h * width,
+                                   &sum, &unit);
     query.starts[h] = -kBias * sum;
     query.weights[h] = task.weights[i * task.weights_stride + h] * unit;
   }
@@ -179,22 +180,29 @@ VECTOR_FUNCTION void find_tile(const RowTable& keys, std::int64_t first, int cou
 struct Scales {
   bool fit = false;  // no key's differ by more than kOctavesMax
   __m512i
-      shifts[kGroupsOfKey];  // of whole numbers of half the group's scale, to be those of the unit
+      shifts[kGroupsMax];  // of whole numbers of half the group's scale, to be those of the unit
   __m512 units;
 };
 
+// Four codes: those of fewer groups are repeated.
+template <int width>
 VECTOR_FUNCTION int scales_of(const std::byte* key) noexcept {
-  int codes = 0;
-  std::memcpy(&codes, key + kWidth / 2, sizeof codes);
-  return codes;
+  std::uint32_t codes = 0;
+  std::memcpy(&codes, key + width / 2, width / kKeyGroup);
+  if (width / kKeyGroup == 1) codes |= codes << 8;
+  if (width / kKeyGroup <= 2) codes |= codes << 16;
+  return static_cast<int>(codes);
 }
 
+template <int width>
 VECTOR_FUNCTION Scales compare_scales(const std::byte* const* keys) noexcept {
   const __m512i codes = _mm512_setr_epi32(
-      scales_of(keys[0]), scales_of(keys[1]), scales_of(keys[2]), scales_of(keys[3]),
-      scales_of(keys[4]), scales_of(keys[5]), scales_of(keys[6]), scales_of(keys[7]),
-      scales_of(keys[8]), scales_of(keys[9]), scales_of(keys[10]), scales_of(keys[11]),
-      scales_of(keys[12]), scales_of(keys[13]), scales_of(keys[14]), scales_of(keys[15]));
+      scales_of<width>(keys[0]), scales_of<width>(keys[1]), scales_of<width>(keys[2]),
+      scales_of<width>(keys[3]), scales_of<width>(keys[4]), scales_of<width>(keys[5]),
+      scales_of<width>(keys[6]), scales_of<width>(keys[7]), scales_of<width>(keys[8]),
+      scales_of<width>(keys[9]), scales_of<width>(keys[10]), scales_of<width>(keys[11]),
+      scales_of<width>(keys[12]), scales_of<width>(keys[13]), scales_of<width>(keys[14]),
+      scales_of<width>(keys[15]));
   __m512i largest = _mm512_max_epu8(codes, _mm512_rol_epi32(codes, 8));
   largest = _mm512_max_epu8(largest, _mm512_rol_epi32(largest, 16));
   const __m512i octaves = _mm512_sub_epi8(largest, codes);
@@ -207,7 +215,7 @@ VECTOR_FUNCTION Scales compare_scales(const std::byte* const* keys) noexcept {
   scales.units = _mm512_castsi512_ps(
       _mm512_slli_epi32(_mm512_sub_epi32(exponents, _mm512_set1_epi32(1 + kOctavesMax)), 23));
 #pragma GCC unroll 4
-  for (int g = 0; g < kGroupsOfKey; ++g) {
+  for (int g = 0; g < kGroupsMax; ++g) {
     const __m512i of_group = _mm512_and_si512(_mm512_srlv_epi32(octaves, _mm512_set1_epi32(8 * g)),
                                               _mm512_set1_epi32(0xFF));
     scales.shifts[g] = _mm512_sub_epi32(_mm512_set1_epi32(kOctavesMax), of_group);
@@ -225,24 +233,27 @@ VECTOR_FUNCTION __m512i unpack_codes(__m512i codes, __m512i shifts, __m512i rest
 }
 
 // False if a key does not fit.
+template <int width>
 VECTOR_FUNCTION bool unpack_tile(const Addresses& from, Tile* tile) noexcept {
   for (int v = 0; v < kVectors; ++v) {
     const std::byte* const* keys = from.keys + v * kLanes;
-    const Scales scales = compare_scales(keys);
+    constexpr int kOfKey = width / 8;  // dwords
+    constexpr auto kDwords = static_cast<__mmask16>((1U << kOfKey) - 1);
+    const Scales scales = compare_scales<width>(keys);
     if (!scales.fit) return false;
     _mm512_store_ps(tile->units + v * kLanes, scales.units);
     __m512i pairs[kLanes];  // first of a key, then dword i of every key: an even and an odd entry a
                             // byte
 #pragma GCC unroll 16
-    for (int i = 0; i < kLanes; ++i) pairs[i] = _mm512_loadu_si512(keys[i]);
+    for (int i = 0; i < kLanes; ++i) pairs[i] = _mm512_maskz_loadu_epi32(kDwords, keys[i]);
     transpose(pairs);
 #pragma GCC unroll 16
-    for (int i = 0; i < kLanes; ++i) {
-      const __m512i shifts = scales.shifts[i / (kLanes / kGroupsOfKey)];
+    for (int i = 0; i < kOfKey; ++i) {
+      const __m512i shifts = scales.shifts[i / (kKeyGroup / 8)];
       const __m512i rest =
           _mm512_sub_epi8(_mm512_set1_epi8(kBias), _mm512_sllv_epi32(_mm512_set1_epi8(12), shifts));
       tile->keys[i][v] = unpack_codes(pairs[i], shifts, rest);
-      tile->keys[kLanes + i][v] = unpack_codes(_mm512_srli_epi16(pairs[i], 4), shifts, rest);
+      tile->keys[kOfKey + i][v] = unpack_codes(_mm512_srli_epi16(pairs[i], 4), shifts, rest);
     }
   }
   return true;
@@ -256,34 +267,38 @@ VECTOR_FUNCTION void add_products(__m512i& sum, __m512i keys, __m512i q) noexcep
 
 // Asks for a key of the next tile. Null is allowed. Not _mm_prefetch: g++ 12 drops calls of
 // functions that do nothing else.
+template <int width>
 VECTOR_FUNCTION void prefetch(const std::byte* key) noexcept {
   asm volatile("prefetcht0 %0" : : "m"(*key));
-  asm volatile("prefetcht0 %0" : : "m"(key[kWidth / 2]));
+  asm volatile("prefetcht0 %0" : : "m"(key[width / 2]));
 }
 
 // sums[v] += Σ weights[h] · max(0, q[h] · keys) over `heads` heads from `head` on.
 // `ahead`: keys to ask for, one a head, or null; spread over the steps, as only so many requests
 // are under way at a time. Not inlined: among more code g++ 12 keeps the sums in memory.
-template <int heads>
+template <int width, int heads>
 VECTOR_TARGET [[gnu::noinline]] void add_heads(const WholeQuery& query, int head, const Tile& tile,
                                                const std::byte* const* ahead,
                                                __m512* sums) noexcept {
-  const std::int8_t* values = query.values + head * kWidth;
+  const std::int8_t* values = query.values + head * width;
   __m512i dots[heads][kVectors];
 #pragma GCC unroll 6
   for (int h = 0; h < heads; ++h) {
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) dots[h][v] = _mm512_set1_epi32(query.starts[head + h]);
   }
-  for (int step = 0; step < kSteps; ++step) {
-    if (ahead != nullptr && step % 4 == 0 && step / 4 < heads) prefetch(ahead[step / 4]);
+  for (int step = 0; step < width / 4; ++step) {
+    constexpr int kStepsPerKey = width / kKeyGroup;
+    if (ahead != nullptr && step % kStepsPerKey == 0 && step / kStepsPerKey < heads) {
+      prefetch<width>(ahead[step / kStepsPerKey]);
+    }
     __m512i keys[kVectors];
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) keys[v] = tile.keys[step][v];
 #pragma GCC unroll 6
     for (int h = 0; h < heads; ++h) {
       std::int32_t four = 0;
-      std::memcpy(&four, values + h * kWidth + 4 * step, sizeof four);
+      std::memcpy(&four, values + h * width + 4 * step, sizeof four);
       const __m512i q = _mm512_set1_epi32(four);
 #pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) add_products(dots[h][v], keys[v], q);
@@ -300,6 +315,7 @@ VECTOR_TARGET [[gnu::noinline]] void add_heads(const WholeQuery& query, int head
   }
 }
 
+template <int width>
 VECTOR_FUNCTION void score_tile(const WholeQuery& query, int heads, const Tile& tile, int count,
                                 const Addresses* next, float* scores) noexcept {
   __m512 sums[kVectors];
@@ -309,14 +325,14 @@ VECTOR_FUNCTION void score_tile(const WholeQuery& query, int heads, const Tile& 
     return next != nullptr && h + more <= kTileKeys ? next->keys + h : nullptr;
   };
   for (; h + kTileHeads <= heads; h += kTileHeads) {
-    add_heads<kTileHeads>(query, h, tile, ahead(kTileHeads), sums);
+    add_heads<width, kTileHeads>(query, h, tile, ahead(kTileHeads), sums);
   }
   if (h + 4 <= heads) {
-    add_heads<4>(query, h, tile, ahead(4), sums);
+    add_heads<width, 4>(query, h, tile, ahead(4), sums);
     h += 4;
   }
-  for (; h < heads; ++h) add_heads<1>(query, h, tile, ahead(1), sums);
-  for (; next != nullptr && h < kTileKeys; ++h) prefetch(next->keys[h]);
+  for (; h < heads; ++h) add_heads<width, 1>(query, h, tile, ahead(1), sums);
+  for (; next != nullptr && h < kTileKeys; ++h) prefetch<width>(next->keys[h]);
   for (int v = 0; v < kVectors; ++v) {
     const int left = count - v * kLanes;
     const auto mask = static_cast<__mmask16>(left >= kLanes ? 0xFFFFU
@@ -339,11 +355,12 @@ void score_in_f32(const IndexTask& task, int query, int first, int count) noexce
   kAvx512.index_scores(part);
 }
 
+template <int width>
 VECTOR_FUNCTION void index_scores(const IndexTask& task) noexcept {
   WholeQuery queries[kIndexQueries];
-  float* memory = task.scratch + kAvx512.index_scratch(task.heads, kWidth);
+  float* memory = task.scratch + kAvx512.index_scratch(task.heads, width);
   for (int i = 0; i < task.queries; ++i) {
-    queries[i] = whole_query(task, i, memory + i * query_floats(task.heads));
+    queries[i] = whole_query<width>(task, i, memory + i * query_floats(task.heads, width));
   }
   Tile tile;
   Addresses current;
@@ -354,11 +371,11 @@ VECTOR_FUNCTION void index_scores(const IndexTask& task) noexcept {
     current = next;
     find_tile(*task.keys, task.first + first + count,
               std::min(kTileKeys, task.count - first - count), &next);
-    const bool fits = unpack_tile(current, &tile);
+    const bool fits = unpack_tile<width>(current, &tile);
     for (int i = 0; i < task.queries; ++i) {
       if (fits && queries[i].fits) {
-        score_tile(queries[i], task.heads, tile, count, i == 0 ? &next : nullptr,
-                   task.scores + i * task.scores_stride + first);
+        score_tile<width>(queries[i], task.heads, tile, count, i == 0 ? &next : nullptr,
+                          task.scores + i * task.scores_stride + first);
       } else {
         score_in_f32(task, i, first, count);
       }
@@ -370,16 +387,22 @@ VECTOR_FUNCTION void index_scores(const IndexTask& task) noexcept {
 
 VECTOR_TARGET void index_scores_avx512_vnni(const IndexTask& task) noexcept {
   const RowFormat& format = task.keys->format;
-  if (format.form == RowForm::packed_key && format.width == kWidth) {
-    index_scores(task);
-  } else {
-    kAvx512.index_scores(task);
+  if (format.form != RowForm::packed_key) return kAvx512.index_scores(task);
+  switch (format.width) {
+    case kWidthMax:
+      return index_scores<kWidthMax>(task);
+    case kWidthMax / 2:
+      return index_scores<kWidthMax / 2>(task);
+    case kWidthMax / 4:
+      return index_scores<kWidthMax / 4>(task);
+    default:
+      return kAvx512.index_scores(task);
   }
 }
 
 std::int64_t index_scratch_avx512_vnni(int heads, int width) noexcept {
   return kAvx512.index_scratch(heads, width) +
-         (width == kWidth ? kIndexQueries * query_floats(heads) : 0);
+         kIndexQueries * query_floats(heads, std::min(width, kWidthMax));
 }
 
 }  // namespace fathom::engine::cpu

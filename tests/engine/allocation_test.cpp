@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "engine/session.h"
+#include "test_paths.h"
 
 namespace {
 

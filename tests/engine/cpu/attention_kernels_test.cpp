@@ -168,31 +168,39 @@ TEST_P(AttentionKernelsTest, ScoreKeys) {
 }
 
 // Queries as the backend makes them: rounded to FP4.
-std::vector<float> rounded_queries(int count, unsigned seed) {
-  std::vector<float> q = random_values(count * 128, seed);
-  for (int i = 0; i < count; ++i) round_key({q.data() + i * 128, 128});
+std::vector<float> rounded_queries(int count, int width, unsigned seed) {
+  std::vector<float> q = random_values(count * width, seed);
+  for (int i = 0; i < count; ++i) {
+    round_key({q.data() + i * width, static_cast<std::size_t>(width)});
+  }
   return q;
 }
 
 TEST(IndexScoresInIntegers, HaveTheBitsOfF32) {
   if (!machine_has("avx512-vnni")) GTEST_SKIP() << "this machine lacks avx512-vnni";
-  constexpr int kHeads = 64;
-  StoredRows keys(format_of(RowForm::packed_key, 128, 0), 200, 10);
-  std::vector<float> q = rounded_queries(4 * kHeads, 11);
-  const auto expect_same = [&] {
-    EXPECT_EQ(index_scores(kAvx512Vnni, keys.table, kHeads, 4, q, 3, 190),
-              index_scores(kAvx512, keys.table, kHeads, 4, q, 3, 190));
-  };
-  expect_same();
-  std::fill_n(q.begin(), 128, 0.0F);                            // a head of zeros
-  std::fill_n(keys.bytes.begin() + 10 * 68, 68, std::byte{0});  // a key of zeros
-  expect_same();
-  keys.bytes[20 * 68 + 65] = std::byte{100};  // groups of a key far apart
-  for (int i = 0; i < 32; ++i) q[128 + static_cast<std::size_t>(i)] /= 1024;  // and of a head
-  expect_same();
-  q[300] = std::numeric_limits<float>::quiet_NaN();
-  const std::vector<float> scores = index_scores(kAvx512Vnni, keys.table, kHeads, 4, q, 3, 190);
-  EXPECT_FALSE(std::isnan(scores[190]));  // the second query has none
+  for (const int width : {32, 64, 128}) {
+    for (const int heads : {4, 64}) {
+      StoredRows keys(format_of(RowForm::packed_key, width, 0), 200, 10);
+      std::vector<float> q = rounded_queries(4 * heads, width, 11);
+      const auto expect_same = [&] {
+        EXPECT_EQ(index_scores(kAvx512Vnni, keys.table, heads, 4, q, 3, 190),
+                  index_scores(kAvx512, keys.table, heads, 4, q, 3, 190))
+            << width;
+      };
+      expect_same();
+      const auto bytes = static_cast<std::size_t>(keys.format.bytes);
+      std::fill_n(q.begin(), width, 0.0F);  // a head of zeros
+      std::fill_n(keys.bytes.begin() + static_cast<std::ptrdiff_t>(10 * bytes), bytes,
+                  std::byte{0});  // a key of zeros
+      expect_same();
+      keys.bytes[21 * bytes - 1] = std::byte{100};  // groups of a key far apart
+      for (int i = 0; i < 16; ++i) q[static_cast<std::size_t>(width + i)] /= 1024;  // and of a head
+      expect_same();
+      q[static_cast<std::size_t>(width + 20)] = std::numeric_limits<float>::quiet_NaN();
+      const std::vector<float> scores = index_scores(kAvx512Vnni, keys.table, heads, 4, q, 3, 190);
+      EXPECT_FALSE(std::isnan(scores[190]));  // the second query has none
+    }
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Sets, AttentionKernelsTest,
