@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include <malloc.h>
+
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
@@ -423,9 +425,17 @@ int dispatch(int count, char** values) {
   return chosen();
 }
 
+// Buffers of a megabyte and more go back to the system when they are freed. Left alone, glibc takes
+// the size of every freed one for what to keep in its heap from then on, up to 32 MiB.
+void return_large_buffers() {
+  constexpr int kLargeBytes = 1 << 20;
+  mallopt(M_MMAP_THRESHOLD, kLargeBytes);
+}
+
 }  // namespace
 
 int main(int count, char** values) {
+  return_large_buffers();
   try {
     return dispatch(count, values);
   } catch (const fathom::engine::Error& error) {
