@@ -171,18 +171,18 @@ VECTOR_FUNCTION __m128i e2m1_doubled(__m128i codes) noexcept {
   return _mm_shuffle_epi8(doubled, _mm_and_si128(codes, _mm_set1_epi8(15)));
 }
 
-VECTOR_FUNCTION void widen(__m128i doubled, float scale, Floats* out) noexcept {
-  const Floats half = _mm256_set1_ps(0.5F * scale);
+VECTOR_FUNCTION void widen(__m128i doubled, float half_scale, Floats* out) noexcept {
+  const Floats half = _mm256_set1_ps(half_scale);
   out[0] = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(doubled)), half);
   out[1] =
       _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(doubled, 8))), half);
 }
 
 // 32 codes in 16 bytes: entry j in the low nibble of byte j, entry j + 16 in the high one.
-VECTOR_FUNCTION void load_e2m1_halves(const std::byte* p, float scale, Floats* out) noexcept {
+VECTOR_FUNCTION void load_e2m1_halves(const std::byte* p, float half_scale, Floats* out) noexcept {
   const __m128i codes = bytes16(p);
-  widen(e2m1_doubled(codes), scale, out);
-  widen(e2m1_doubled(_mm_srli_epi16(codes, 4)), scale, out + 2);
+  widen(e2m1_doubled(codes), half_scale, out);
+  widen(e2m1_doubled(_mm_srli_epi16(codes, 4)), half_scale, out + 2);
 }
 
 // 32 codes in 16 bytes: entries 2j and 2j + 1 in the low and high nibble of byte j.
@@ -190,8 +190,8 @@ VECTOR_FUNCTION void load_e2m1_pairs(const std::byte* p, float scale, Floats* ou
   const __m128i codes = bytes16(p);
   const __m128i low = e2m1_doubled(codes);
   const __m128i high = e2m1_doubled(_mm_srli_epi16(codes, 4));
-  widen(_mm_unpacklo_epi8(low, high), scale, out);
-  widen(_mm_unpackhi_epi8(low, high), scale, out + 2);
+  widen(_mm_unpacklo_epi8(low, high), 0.5F * scale, out);
+  widen(_mm_unpackhi_epi8(low, high), 0.5F * scale, out + 2);
 }
 
 #include "engine/cpu/vector_kernels.h"

@@ -161,15 +161,15 @@ VECTOR_FUNCTION Floats load_e4m3(const std::byte* p, float scale) noexcept {
 }
 
 // The 16 values of E2M1, scaled; a permute takes the low four bits of each lane as its index.
-VECTOR_FUNCTION Floats e2m1_values(float scale) noexcept {
+VECTOR_FUNCTION Floats e2m1_values(float half_scale) noexcept {
   return _mm512_mul_ps(
-      _mm512_setr_ps(0, 0.5F, 1, 1.5F, 2, 3, 4, 6, -0.0F, -0.5F, -1, -1.5F, -2, -3, -4, -6),
-      _mm512_set1_ps(scale));
+      _mm512_setr_ps(0, 1, 2, 3, 4, 6, 8, 12, -0.0F, -1, -2, -3, -4, -6, -8, -12),
+      _mm512_set1_ps(half_scale));
 }
 
 // 32 codes in 16 bytes: entry j in the low nibble of byte j, entry j + 16 in the high one.
-VECTOR_FUNCTION void load_e2m1_halves(const std::byte* p, float scale, Floats* out) noexcept {
-  const Floats values = e2m1_values(scale);
+VECTOR_FUNCTION void load_e2m1_halves(const std::byte* p, float half_scale, Floats* out) noexcept {
+  const Floats values = e2m1_values(half_scale);
   const __m512i codes = _mm512_cvtepu8_epi32(bytes16(p));
   out[0] = _mm512_permutexvar_ps(codes, values);
   out[1] = _mm512_permutexvar_ps(_mm512_srli_epi32(codes, 4), values);
@@ -177,7 +177,7 @@ VECTOR_FUNCTION void load_e2m1_halves(const std::byte* p, float scale, Floats* o
 
 // 32 codes in 16 bytes: entries 2j and 2j + 1 in the low and high nibble of byte j.
 VECTOR_FUNCTION void load_e2m1_pairs(const std::byte* p, float scale, Floats* out) noexcept {
-  const Floats values = e2m1_values(scale);
+  const Floats values = e2m1_values(0.5F * scale);
   const __m256i bytes = _mm256_cvtepu8_epi16(bytes16(p));
   const __m256i codes = _mm256_or_si256(bytes, _mm256_slli_epi16(bytes, 4));
   out[0] = _mm512_permutexvar_ps(_mm512_cvtepu8_epi32(_mm256_castsi256_si128(codes)), values);

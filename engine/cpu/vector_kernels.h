@@ -52,6 +52,12 @@ VECTOR_FUNCTION float scale_at(const std::byte* scale) noexcept {
   return std::bit_cast<float>(code == 0 ? 0x00400000U : code == 255 ? 0x7FC00000U : code << 23);
 }
 
+// 2^(code - 128), half of an MXFP4 scale, in which 255 is no exception.
+VECTOR_FUNCTION float half_scale_at(const std::byte* scale) noexcept {
+  const auto code = std::to_integer<std::uint32_t>(*scale);
+  return std::bit_cast<float>(code < 2 ? 0x00200000U << code : (code - 1) << 23);
+}
+
 template <Format format>
 VECTOR_FUNCTION void unpack_block(const Row& row, int block, Floats* out) noexcept {
   const std::int64_t column = std::int64_t{block} * kBlock;
@@ -76,7 +82,7 @@ VECTOR_FUNCTION void unpack_block(const Row& row, int block, Floats* out) noexce
       out[i] = multiply(load_i8(at + 2 + i * kLanes), scale);
   } else if constexpr (format == Format::mxfp4) {
     const std::byte* at = row.data + std::int64_t{block} * kMxfp4BlockBytes;
-    load_e2m1_halves(at + 1, scale_at(at), out);
+    load_e2m1_halves(at + 1, half_scale_at(at), out);
   } else if constexpr (format == Format::fp8) {
     const float scale = scale_at(row.scales + column / kFp8Block);
 #pragma GCC unroll 4
@@ -266,6 +272,23 @@ VECTOR_FUNCTION void multiply_format(const MultiplyTask& task) noexcept {
   }
 }
 
+// Formats without a vector form of their own: rows are unpacked by the definition, for one token
+// too, so that a token's bits do not depend on how many there are.
+template <bool precise>
+VECTOR_FUNCTION void multiply_dequantised(const MultiplyTask& task) noexcept {
+  const Tensor& weights = *task.weights;
+  const int stride = padded(weights.columns);
+  for (int first = 0; first < task.rows; first += kUnpackedRows) {
+    const int rows = std::min(kUnpackedRows, task.rows - first);
+    for (int r = 0; r < rows; ++r) {
+      dequantize_row(weights, task.first_row + first + r,
+                     task.scratch + static_cast<std::int64_t>(r) * stride);
+    }
+    multiply_unpacked<precise>({task.scratch, stride, static_cast<int>(weights.columns)}, rows,
+                               task.x, task.tokens, task.y + first, task.y_stride);
+  }
+}
+
 template <bool precise>
 VECTOR_FUNCTION void multiply_weights(const MultiplyTask& task) noexcept {
   switch (task.weights->format) {
@@ -286,6 +309,8 @@ VECTOR_FUNCTION void multiply_weights(const MultiplyTask& task) noexcept {
     case Format::i32:
     case Format::i64:
       return;  // tables, never multiplied
+    default:
+      return multiply_dequantised<precise>(task);
   }
 }
 

@@ -9,6 +9,7 @@
 
 #include "engine/error.h"
 #include "engine/weights/mapped_file.h"
+#include "engine/weights/quantised_block.h"
 
 namespace fathom::engine {
 namespace {
@@ -19,47 +20,14 @@ std::string where(const StoredTensor& tensor) {
 
 // The format of a matrix; integers and scales are none.
 std::optional<Format> matrix_format(StoredType type) noexcept {
-  switch (type) {
-    case StoredType::f32:
-      return Format::f32;
-    case StoredType::f16:
-      return Format::f16;
-    case StoredType::bf16:
-      return Format::bf16;
-    case StoredType::e4m3:
-      return Format::fp8;
-    case StoredType::i8:
-      return Format::fp4;
-    case StoredType::q8_0:
-      return Format::q8_0;
-    case StoredType::mxfp4:
-      return Format::mxfp4;
-    case StoredType::i32:
-    case StoredType::i64:
-    case StoredType::e8m0:
-      break;
-  }
-  return std::nullopt;
+  const bool integers = type == StoredType::i32 || type == StoredType::i64;
+  return integers ? std::nullopt : format_of(type);
 }
 
-// What kernels may assume of a matrix's address: room for its widest entry or scale.
+// What kernels may assume of a matrix's address: that an entry is aligned, where an entry is a
+// number of its own.
 std::int64_t alignment_of(Format format) noexcept {
-  switch (format) {
-    case Format::f32:
-    case Format::i32:
-      return 4;
-    case Format::i64:
-      return 8;
-    case Format::f16:
-    case Format::bf16:
-    case Format::q8_0:
-      return 2;
-    case Format::fp8:
-    case Format::fp4:
-    case Format::mxfp4:
-      break;
-  }
-  return 1;
+  return is_quantised(format) ? 1 : layout_of(format).bytes;
 }
 
 bool is_aligned(const std::byte* bytes, std::int64_t alignment) noexcept {
@@ -89,10 +57,10 @@ Tensor Binder::matrix(const std::string& name, std::int64_t rows, std::int64_t c
   const StoredPart part = take(name, {rows, columns});
   const auto format = matrix_format(part.tensor.type);
   if (!format || (*format == Format::fp4 && columns % kBlock != 0)) {
-    throw Error(
-        fmt::format("{}: is stored as {} with {} columns, expected weights: F32, F16, "
-                    "BF16, F8_E4M3, Q8_0, or in blocks of {} columns FP4 or MXFP4",
-                    where(part.tensor), type_name(part.tensor.type), columns, kBlock));
+    throw Error(fmt::format(
+        "{}: is stored as {} with {} columns, expected weights, and FP4 in blocks of {} "
+        "columns",
+        where(part.tensor), type_name(part.tensor.type), columns, kBlock));
   }
   Tensor tensor{.format = *format,
                 .rows = rows,
@@ -164,19 +132,21 @@ Tensor Binder::hash_table(const std::string& name, std::int64_t rows, std::int64
 std::vector<float> Binder::floats(const std::string& name, const std::vector<std::int64_t>& shape) {
   const StoredPart part = take(name, shape);
   const auto format = matrix_format(part.tensor.type);
-  if (format != Format::f32 && format != Format::f16 && format != Format::bf16) {
-    throw Error(fmt::format("{}: is stored as {}, expected F32, F16 or BF16", where(part.tensor),
-                            type_name(part.tensor.type)));
+  if (!format || *format == Format::fp8 || *format == Format::fp4) {
+    throw Error(fmt::format("{}: is stored as {}, expected a type without scales beside it",
+                            where(part.tensor), type_name(part.tensor.type)));
   }
-  std::int64_t entries = 1;
-  for (const std::int64_t extent : shape) entries *= extent;
+  const std::int64_t columns = shape.back();
+  const Tensor rows{.format = *format,
+                    .rows = part.tensor.size / bytes_of(*format, columns),
+                    .columns = columns,
+                    .row_bytes = bytes_of(*format, columns),
+                    .data = part.tensor.bytes};
+  const std::int64_t entries = rows.rows * columns;
   std::vector<float> values(static_cast<std::size_t>(entries));
-  const Tensor row{.format = *format,
-                   .rows = 1,
-                   .columns = entries,
-                   .row_bytes = part.tensor.size,
-                   .data = part.tensor.bytes};
-  dequantize_row(row, 0, values.data());
+  for (std::int64_t row = 0; row < rows.rows; ++row) {
+    dequantize_row(rows, row, values.data() + row * columns);
+  }
   for (std::size_t i = 0; i < values.size(); ++i) {
     if (std::isfinite(values[i])) continue;
     throw Error(fmt::format("{}: entry {} is {}, expected a finite number", where(part.tensor), i,

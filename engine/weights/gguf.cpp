@@ -2,6 +2,7 @@
 #include "engine/weights/gguf.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cstring>
 #include <limits>
 #include <string>
@@ -10,73 +11,35 @@
 #include <fmt/format.h>
 
 #include "engine/error.h"
+#include "engine/weights/gguf_types.h"
 #include "engine/weights/mapped_file.h"
 
 namespace fathom::engine {
 namespace {
 
-enum GgufType : std::uint32_t {
-  kUint8,
-  kInt8,
-  kUint16,
-  kInt16,
-  kUint32,
-  kInt32,
-  kFloat32,
-  kBool,
-  kString,
-  kArray,
-  kUint64,
-  kInt64,
-  kFloat64,
-};
-
-constexpr std::uint32_t kVersion = 3;
-constexpr std::int64_t kAlignmentDefault = 32;
 constexpr std::int64_t kAlignmentMax = 1 << 20;
 constexpr std::uint32_t kDimensionsMax = 4;  // as in ggml
 
 // Bytes of one value; 0 for those that have none of their own (strings, arrays, unknown types).
 std::int64_t width(std::uint32_t type) noexcept {
   switch (type) {
-    case kUint8:
-    case kInt8:
-    case kBool:
+    case kGgufUint8:
+    case kGgufInt8:
+    case kGgufBool:
       return 1;
-    case kUint16:
-    case kInt16:
+    case kGgufUint16:
+    case kGgufInt16:
       return 2;
-    case kUint32:
-    case kInt32:
-    case kFloat32:
+    case kGgufUint32:
+    case kGgufInt32:
+    case kGgufFloat32:
       return 4;
-    case kUint64:
-    case kInt64:
-    case kFloat64:
+    case kGgufUint64:
+    case kGgufInt64:
+    case kGgufFloat64:
       return 8;
     default:
       return 0;
-  }
-}
-
-std::optional<StoredType> stored_type(std::uint32_t ggml_type) noexcept {
-  switch (ggml_type) {
-    case 0:
-      return StoredType::f32;
-    case 1:
-      return StoredType::f16;
-    case 8:
-      return StoredType::q8_0;
-    case 26:
-      return StoredType::i32;
-    case 27:
-      return StoredType::i64;
-    case 30:
-      return StoredType::bf16;
-    case 39:
-      return StoredType::mxfp4;
-    default:
-      return std::nullopt;
   }
 }
 
@@ -84,6 +47,16 @@ template <typename T>
 T load(const std::byte* bytes) noexcept {
   T value;
   std::memcpy(&value, bytes, sizeof value);
+  return value;
+}
+
+// The number someone wrote: 1e-6 is stored as the nearest float, whose exact value is none that a
+// config.json would hold. The shortest decimal number that means the float gives it back, so that a
+// model computes the same bits from either container.
+double as_written(float stored) {
+  const std::string text = fmt::format("{}", stored);
+  double value = static_cast<double>(stored);
+  std::from_chars(text.data(), text.data() + text.size(), value);  // as it was for inf and nan
   return value;
 }
 
@@ -145,8 +118,9 @@ Gguf::Gguf(const std::filesystem::path& path) : file_(std::make_shared<MappedFil
         path.string()));
   }
   const auto version = reader.number<std::uint32_t>("the version");
-  if (version != kVersion) {
-    throw Error(fmt::format("{}: GGUF version {}, expected {}", path.string(), version, kVersion));
+  if (version != kGgufVersion) {
+    throw Error(
+        fmt::format("{}: GGUF version {}, expected {}", path.string(), version, kGgufVersion));
   }
   const std::int64_t tensors = reader.count("the number of tensors");
   const std::int64_t values = reader.count("the number of metadata keys");
@@ -160,12 +134,12 @@ void Gguf::read_metadata(Reader& reader, std::int64_t count) {
     const std::string_view key = reader.string("a metadata key");
     const std::string what = fmt::format("metadata key {}", key);
     Value value{.type = reader.number<std::uint32_t>(what)};
-    if (value.type == kArray) {
+    if (value.type == kGgufArray) {
       value.array = true;
       value.type = reader.number<std::uint32_t>(what);
       value.count = reader.count(what);
     }
-    if (value.type == kString) {
+    if (value.type == kGgufString) {
       value.bytes = reader.take(0, what);
       for (std::int64_t k = 0; k < value.count; ++k) reader.string(what);
     } else if (width(value.type) != 0) {
@@ -205,12 +179,10 @@ void Gguf::read_tensors(Reader& reader, std::int64_t count) {
     }
     std::ranges::reverse(tensor.shape);
     const auto type = reader.number<std::uint32_t>(what);
-    const auto known = stored_type(type);
+    const auto known = type_of_gguf(type);
     if (!known) {
-      throw Error(
-          fmt::format("{}: tensor {} is stored as GGML type {}, expected F32, F16, BF16, "
-                      "Q8_0, MXFP4, I32 or I64",
-                      path, tensor.name, type));
+      throw Error(fmt::format("{}: tensor {} is stored as GGML type {}, expected one of {}", path,
+                              tensor.name, type, gguf_type_names()));
     }
     tensor.type = *known;
     tensor.size = checked_bytes(tensor);
@@ -218,7 +190,7 @@ void Gguf::read_tensors(Reader& reader, std::int64_t count) {
     tensors_.push_back(std::move(tensor));
   }
 
-  const std::int64_t alignment = integer("general.alignment").value_or(kAlignmentDefault);
+  const std::int64_t alignment = integer("general.alignment").value_or(kGgufAlignment);
   if (alignment < 1 || alignment > kAlignmentMax || (alignment & (alignment - 1)) != 0) {
     throw Error(fmt::format("{}: general.alignment is {}, expected a power of two up to {}", path,
                             alignment, kAlignmentMax));
@@ -248,21 +220,21 @@ const Gguf::Value* Gguf::find(std::string_view key, bool array) const {
 std::int64_t Gguf::integer_at(std::string_view key, const Value& value, std::int64_t index) const {
   const std::byte* at = value.bytes + index * width(value.type);
   switch (value.type) {
-    case kUint8:
+    case kGgufUint8:
       return load<std::uint8_t>(at);
-    case kInt8:
+    case kGgufInt8:
       return load<std::int8_t>(at);
-    case kUint16:
+    case kGgufUint16:
       return load<std::uint16_t>(at);
-    case kInt16:
+    case kGgufInt16:
       return load<std::int16_t>(at);
-    case kUint32:
+    case kGgufUint32:
       return load<std::uint32_t>(at);
-    case kInt32:
+    case kGgufInt32:
       return load<std::int32_t>(at);
-    case kInt64:
+    case kGgufInt64:
       return load<std::int64_t>(at);
-    case kUint64:
+    case kGgufUint64:
       if (const auto wide = load<std::uint64_t>(at);
           wide <= static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {
         return static_cast<std::int64_t>(wide);
@@ -277,15 +249,15 @@ std::int64_t Gguf::integer_at(std::string_view key, const Value& value, std::int
 
 double Gguf::number_at(std::string_view key, const Value& value, std::int64_t index) const {
   const std::byte* at = value.bytes + index * width(value.type);
-  if (value.type == kFloat32) return static_cast<double>(load<float>(at));
-  if (value.type == kFloat64) return load<double>(at);
+  if (value.type == kGgufFloat32) return as_written(load<float>(at));
+  if (value.type == kGgufFloat64) return load<double>(at);
   return static_cast<double>(integer_at(key, value, index));
 }
 
 std::optional<std::string_view> Gguf::text(std::string_view key) const {
   const Value* value = find(key, /*array=*/false);
   if (value == nullptr) return std::nullopt;
-  if (value->type == kString) return string_at(value->bytes);
+  if (value->type == kGgufString) return string_at(value->bytes);
   throw Error(fmt::format("{}: metadata key {} holds type {}, expected a string",
                           file_->path().string(), key, value->type));
 }
@@ -305,7 +277,7 @@ std::optional<double> Gguf::number(std::string_view key) const {
 std::optional<bool> Gguf::boolean(std::string_view key) const {
   const Value* value = find(key, /*array=*/false);
   if (value == nullptr) return std::nullopt;
-  if (value->type == kBool) return value->bytes[0] != std::byte{0};
+  if (value->type == kGgufBool) return value->bytes[0] != std::byte{0};
   throw Error(fmt::format("{}: metadata key {} holds type {}, expected a bool",
                           file_->path().string(), key, value->type));
 }
@@ -313,7 +285,7 @@ std::optional<bool> Gguf::boolean(std::string_view key) const {
 std::optional<std::vector<std::string_view>> Gguf::texts(std::string_view key) const {
   const Value* value = find(key, /*array=*/true);
   if (value == nullptr) return std::nullopt;
-  if (value->type != kString) {
+  if (value->type != kGgufString) {
     throw Error(fmt::format("{}: metadata key {} holds an array of type {}, expected strings",
                             file_->path().string(), key, value->type));
   }

@@ -3,70 +3,105 @@
 
 #include <algorithm>
 #include <functional>
+#include <iterator>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include "engine/error.h"
 #include "engine/weights/mapped_file.h"
-#include "engine/weights/tensor.h"
 
 namespace fathom::engine {
 namespace {
+
+struct TypeRow {
+  StoredType type;
+  std::string_view name;
+  std::optional<Format> format;
+  std::optional<std::uint32_t> gguf;  // its number in GGUF files
+};
+
+// In the order of StoredType.
+constexpr TypeRow kTypes[] = {
+    {StoredType::f32, "F32", Format::f32, 0},
+    {StoredType::f16, "F16", Format::f16, 1},
+    {StoredType::bf16, "BF16", Format::bf16, 30},
+    {StoredType::e4m3, "F8_E4M3", Format::fp8, std::nullopt},
+    {StoredType::e8m0, "F8_E8M0", std::nullopt, std::nullopt},
+    {StoredType::i8, "I8", Format::fp4, std::nullopt},
+    {StoredType::i32, "I32", Format::i32, 26},
+    {StoredType::i64, "I64", Format::i64, 27},
+    {StoredType::q8_0, "Q8_0", Format::q8_0, 8},
+    {StoredType::mxfp4, "MXFP4", Format::mxfp4, 39},
+    {StoredType::q4_0, "Q4_0", Format::q4_0, 2},
+    {StoredType::q4_1, "Q4_1", Format::q4_1, 3},
+    {StoredType::q5_0, "Q5_0", Format::q5_0, 6},
+    {StoredType::q5_1, "Q5_1", Format::q5_1, 7},
+    {StoredType::q2_k, "Q2_K", Format::q2_k, 10},
+    {StoredType::q3_k, "Q3_K", Format::q3_k, 11},
+    {StoredType::q4_k, "Q4_K", Format::q4_k, 12},
+    {StoredType::q5_k, "Q5_K", Format::q5_k, 13},
+    {StoredType::q6_k, "Q6_K", Format::q6_k, 14},
+    {StoredType::iq2_xxs, "IQ2_XXS", Format::iq2_xxs, 16},
+    {StoredType::iq2_xs, "IQ2_XS", Format::iq2_xs, 17},
+    {StoredType::iq3_xxs, "IQ3_XXS", Format::iq3_xxs, 18},
+    {StoredType::iq4_nl, "IQ4_NL", Format::iq4_nl, 20},
+    {StoredType::iq4_xs, "IQ4_XS", Format::iq4_xs, 23},
+};
+
+constexpr const TypeRow& row_of(StoredType type) noexcept {
+  return kTypes[static_cast<std::size_t>(type)];
+}
+
+constexpr bool is_in_order() noexcept {
+  return std::ranges::all_of(kTypes, [](const TypeRow& row) { return &row == &row_of(row.type); });
+}
+static_assert(is_in_order());
 
 struct Layout {
   std::int64_t entries;  // per block
   std::int64_t bytes;
 };
 
+// FP4 is counted in the bytes that its header's shape counts.
 Layout layout(StoredType type) noexcept {
-  switch (type) {
-    case StoredType::f32:
-    case StoredType::i32:
-      return {1, 4};
-    case StoredType::f16:
-    case StoredType::bf16:
-      return {1, 2};
-    case StoredType::e4m3:
-    case StoredType::e8m0:
-    case StoredType::i8:
-      return {1, 1};
-    case StoredType::i64:
-      return {1, 8};
-    case StoredType::q8_0:
-      return {kBlock, kQ8BlockBytes};
-    case StoredType::mxfp4:
-      return {kBlock, kMxfp4BlockBytes};
-  }
-  return {1, 1};
+  if (type == StoredType::i8 || type == StoredType::e8m0) return {1, 1};
+  const FormatLayout& format = layout_of(*row_of(type).format);
+  return {format.entries, format.bytes};
 }
 
 }  // namespace
 
 std::string_view type_name(StoredType type) noexcept {
-  switch (type) {
-    case StoredType::f32:
-      return "F32";
-    case StoredType::f16:
-      return "F16";
-    case StoredType::bf16:
-      return "BF16";
-    case StoredType::e4m3:
-      return "F8_E4M3";
-    case StoredType::e8m0:
-      return "F8_E8M0";
-    case StoredType::i8:
-      return "I8";
-    case StoredType::i32:
-      return "I32";
-    case StoredType::i64:
-      return "I64";
-    case StoredType::q8_0:
-      return "Q8_0";
-    case StoredType::mxfp4:
-      return "MXFP4";
+  return row_of(type).name;
+}
+
+std::optional<Format> format_of(StoredType type) noexcept {
+  return row_of(type).format;
+}
+
+std::optional<StoredType> stored_type_of(Format format) noexcept {
+  const auto* found = std::ranges::find(kTypes, std::optional(format), &TypeRow::format);
+  if (found == std::end(kTypes) || !found->gguf) return std::nullopt;
+  return found->type;
+}
+
+std::optional<StoredType> type_of_gguf(std::uint32_t number) noexcept {
+  const auto* found = std::ranges::find(kTypes, number, &TypeRow::gguf);
+  if (found == std::end(kTypes)) return std::nullopt;
+  return found->type;
+}
+
+std::optional<std::uint32_t> gguf_number(StoredType type) noexcept {
+  return row_of(type).gguf;
+}
+
+std::string gguf_type_names() {
+  std::vector<std::string_view> names;
+  for (const TypeRow& row : kTypes) {
+    if (row.gguf) names.push_back(row.name);
   }
-  return "?";
+  return fmt::format("{}", fmt::join(names, ", "));
 }
 
 std::int64_t checked_bytes(const StoredTensor& tensor) {

@@ -1,14 +1,42 @@
 // What stored weights mean, entry by entry.
 #include "engine/weights/tensor.h"
 
-#include <algorithm>
+#include <array>
 #include <cassert>
 #include <cstring>
 
 #include "engine/weights/formats.h"
+#include "engine/weights/quantised_block.h"
 
 namespace fathom::engine {
 namespace {
+
+// In the order of Format.
+constexpr std::array<FormatLayout, kFormats> kLayouts = {{
+    {"F32", 1, 4},
+    {"F16", 1, 2},
+    {"BF16", 1, 2},
+    {"Q8_0", kBlock, kQ8BlockBytes},
+    {"MXFP4", kBlock, kMxfp4BlockBytes},
+    {"FP8", 1, 1},
+    {"FP4", 2, 1},
+    {"I32", 1, 4},
+    {"I64", 1, 8},
+    {"Q4_0", kBlock, 18},
+    {"Q4_1", kBlock, 20},
+    {"Q5_0", kBlock, 22},
+    {"Q5_1", kBlock, 24},
+    {"Q2_K", kSuperBlock, 84},
+    {"Q3_K", kSuperBlock, 110},
+    {"Q4_K", kSuperBlock, 144},
+    {"Q5_K", kSuperBlock, 176},
+    {"Q6_K", kSuperBlock, 210},
+    {"IQ2_XXS", kSuperBlock, 66},
+    {"IQ2_XS", kSuperBlock, 74},
+    {"IQ3_XXS", kSuperBlock, 98},
+    {"IQ4_NL", kBlock, 18},
+    {"IQ4_XS", kSuperBlock, 136},
+}};
 
 template <typename T>
 T read(const std::byte* bytes) noexcept {
@@ -19,26 +47,6 @@ T read(const std::byte* bytes) noexcept {
 
 std::uint8_t byte_at(const std::byte* bytes, std::int64_t index) noexcept {
   return static_cast<std::uint8_t>(bytes[index]);
-}
-
-void dequantize_q8_0(const std::byte* row, std::int64_t columns, float* out) noexcept {
-  for (std::int64_t begin = 0; begin < columns; begin += kBlock, row += kQ8BlockBytes) {
-    const float scale = f16_to_f32(read<std::uint16_t>(row));
-    for (int i = 0; i < kBlock; ++i) {
-      out[begin + i] = static_cast<float>(static_cast<std::int8_t>(byte_at(row, 2 + i))) * scale;
-    }
-  }
-}
-
-void dequantize_mxfp4(const std::byte* row, std::int64_t columns, float* out) noexcept {
-  for (std::int64_t begin = 0; begin < columns; begin += kBlock, row += kMxfp4BlockBytes) {
-    const float scale = ue8m0_to_f32(byte_at(row, 0));
-    for (int i = 0; i < kBlock / 2; ++i) {
-      const std::uint8_t pair = byte_at(row, 1 + i);
-      out[begin + i] = e2m1_to_f32(pair & 15U) * scale;
-      out[begin + i + kBlock / 2] = e2m1_to_f32(static_cast<std::uint8_t>(pair >> 4)) * scale;
-    }
-  }
 }
 
 void dequantize_fp8(const std::byte* row, const std::byte* scales, std::int64_t columns,
@@ -60,50 +68,17 @@ void dequantize_fp4(const std::byte* row, const std::byte* scales, std::int64_t 
 
 }  // namespace
 
+const FormatLayout& layout_of(Format format) noexcept {
+  return kLayouts[static_cast<std::size_t>(format)];
+}
+
 std::string_view format_name(Format format) noexcept {
-  switch (format) {
-    case Format::f32:
-      return "F32";
-    case Format::f16:
-      return "F16";
-    case Format::bf16:
-      return "BF16";
-    case Format::q8_0:
-      return "Q8_0";
-    case Format::mxfp4:
-      return "MXFP4";
-    case Format::fp8:
-      return "FP8";
-    case Format::fp4:
-      return "FP4";
-    case Format::i32:
-      return "I32";
-    case Format::i64:
-      return "I64";
-  }
-  return "?";
+  return layout_of(format).name;
 }
 
 std::int64_t bytes_of(Format format, std::int64_t columns) noexcept {
-  switch (format) {
-    case Format::f32:
-    case Format::i32:
-      return columns * 4;
-    case Format::f16:
-    case Format::bf16:
-      return columns * 2;
-    case Format::i64:
-      return columns * 8;
-    case Format::fp8:
-      return columns;
-    case Format::fp4:
-      return columns / 2;
-    case Format::q8_0:
-      return columns / kBlock * kQ8BlockBytes;
-    case Format::mxfp4:
-      return columns / kBlock * kMxfp4BlockBytes;
-  }
-  return 0;
+  const FormatLayout& layout = layout_of(format);
+  return columns / layout.entries * layout.bytes;
 }
 
 void dequantize_row(const Tensor& tensor, std::int64_t row, float* out) noexcept {
@@ -124,20 +99,18 @@ void dequantize_row(const Tensor& tensor, std::int64_t row, float* out) noexcept
         out[i] = bf16_to_f32(read<std::uint16_t>(bytes + 2 * i));
       }
       return;
-    case Format::q8_0:
-      return dequantize_q8_0(bytes, columns, out);
-    case Format::mxfp4:
-      return dequantize_mxfp4(bytes, columns, out);
     case Format::fp8:
       return dequantize_fp8(bytes, tensor.scales + row / kFp8Block * tensor.scale_row_bytes,
                             columns, out);
     case Format::fp4:
       return dequantize_fp4(bytes, tensor.scales + row * tensor.scale_row_bytes, columns, out);
-    case Format::i32:
-    case Format::i64:
+    default:
       break;
   }
-  assert(false && "integers are not weights");
+  assert(is_quantised(tensor.format) && "integers are not weights");
+  for (std::int64_t block = 0; block < columns / kBlock; ++block) {
+    dequantize_block(unpack_block(tensor.format, bytes, block), out + block * kBlock);
+  }
 }
 
 }  // namespace fathom::engine

@@ -134,7 +134,7 @@ TEST(Damage, GgufHeadersAreNotTrusted) {
   EXPECT_THAT(error_of(4, bytes_of_number(std::uint64_t{1} << 62)), HasSubstr("2^63 bytes"));
   EXPECT_THAT(error_of(4, bytes_of_number(std::uint64_t{32})),
               HasSubstr("has shape [48, 32], expected [48, 64]"));
-  EXPECT_THAT(error_of(20, bytes_of_number(std::uint32_t{12})), HasSubstr("GGML type 12"));
+  EXPECT_THAT(error_of(20, bytes_of_number(std::uint32_t{9})), HasSubstr("GGML type 9"));
   EXPECT_THAT(error_of(24, bytes_of_number(std::uint64_t{1} << 40)), HasSubstr("inside the file"));
   EXPECT_THAT(error_of(24, bytes_of_number(~std::uint64_t{31})), HasSubstr("inside the file"));
   EXPECT_THAT(error_of(24, bytes_of_number(std::uint64_t{33})), HasSubstr("a multiple of 32"));
