@@ -8,6 +8,7 @@
 #include "engine/text/loaders.h"
 #include "engine/text/utf8.h"
 #include "engine/weights/gguf.h"
+#include "engine/weights/gguf_parts.h"
 
 namespace fathom::engine {
 namespace {
@@ -22,7 +23,8 @@ bool has_our_splits(std::string_view pre) {
 
 class Loader {
  public:
-  explicit Loader(const std::filesystem::path& path) : name_(path.string()), file_(path) {}
+  explicit Loader(const std::filesystem::path& path)
+      : name_(path.string()), file_(first_part(path)) {}
 
   std::unique_ptr<const TokenizerTables> load() {
     expect("tokenizer.ggml.model", file_.text("tokenizer.ggml.model"), "gpt2 (byte-level BPE)",

@@ -9,6 +9,7 @@
 #include "engine/text/loaders.h"
 #include "engine/text/splitter.h"
 #include "engine/text/utf8.h"
+#include "engine/weights/gguf_parts.h"
 
 namespace fathom::engine {
 namespace {
@@ -22,7 +23,12 @@ bool is_gguf(const fs::path& path) {
 }
 
 std::unique_ptr<const TokenizerTables> load_tables(const fs::path& path) {
-  if (fs::is_directory(path)) return load_tokenizer_json(path / "tokenizer.json");
+  if (fs::is_directory(path)) {
+    const bool hugging_face =
+        fs::exists(path / "config.json") || fs::exists(path / "tokenizer.json");
+    return hugging_face ? load_tokenizer_json(path / "tokenizer.json")
+                        : load_tokenizer_gguf(find_gguf(path));
+  }
   return is_gguf(path) ? load_tokenizer_gguf(path) : load_tokenizer_json(path);
 }
 

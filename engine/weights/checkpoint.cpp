@@ -2,13 +2,13 @@
 #include "engine/weights/checkpoint.h"
 
 #include <algorithm>
-#include <functional>
 #include <system_error>
 
 #include <fmt/format.h>
 
 #include "engine/error.h"
 #include "engine/weights/gguf_names.h"
+#include "engine/weights/gguf_parts.h"
 #include "engine/weights/mapped_file.h"
 #include "engine/weights/read_config.h"
 
@@ -20,22 +20,6 @@ namespace fs = std::filesystem;
 bool is_there(const fs::path& path) {
   std::error_code ignored;
   return fs::exists(path, ignored);
-}
-
-// The one GGUF file of a folder that is no Hugging Face folder.
-fs::path find_gguf(const fs::path& folder) {
-  std::vector<fs::path> found;
-  std::error_code failure;
-  for (fs::directory_iterator entry(folder, failure), end; !failure && entry != end;
-       entry.increment(failure)) {
-    if (entry->path().extension() == ".gguf") found.push_back(entry->path());
-  }
-  if (failure) throw Error(fmt::format("{}: {}", folder.string(), failure.message()));
-  if (found.size() == 1) return found.front();
-  throw Error(
-      fmt::format("{}: holds {} GGUF files and no model.safetensors.index.json or "
-                  "model.safetensors, expected a Hugging Face folder or one GGUF file",
-                  folder.string(), found.size()));
 }
 
 // The `index`-th of `count` equal parts along the outermost of three dimensions.
@@ -82,8 +66,8 @@ Checkpoint::Checkpoint(const fs::path& path) : path_(path) {
   if (fs::is_directory(path, ignored)) {
     open_folder();
   } else {
-    gguf_ = std::make_unique<const Gguf>(path);
-    config_ = read_config_gguf(*gguf_);
+    parts_ = open_gguf(path);
+    config_ = read_config_gguf(*parts_.front());
   }
   index_tensors();
 }
@@ -95,8 +79,8 @@ void Checkpoint::open_folder() {
     return;
   }
   path_ = find_gguf(path_);
-  gguf_ = std::make_unique<const Gguf>(path_);
-  config_ = read_config_gguf(*gguf_);
+  parts_ = open_gguf(path_);
+  config_ = read_config_gguf(*parts_.front());
 }
 
 void Checkpoint::index_tensors() {
@@ -109,13 +93,13 @@ bool Checkpoint::has_mtp() const {
 }
 
 bool Checkpoint::has_tokenizer() const {
-  if (gguf_ != nullptr) return gguf_->is_array("tokenizer.ggml.tokens");
+  if (is_gguf()) return parts_.front()->is_array("tokenizer.ggml.tokens");
   return is_there(path_ / "tokenizer.json");
 }
 
 std::optional<StoredPart> Checkpoint::find(const std::string& name) {
   GgufPlace place{.name = name};
-  if (gguf_ != nullptr) {
+  if (is_gguf()) {
     auto known = gguf_place(name, config_.num_hidden_layers);
     if (!known) return std::nullopt;
     place = std::move(*known);
@@ -139,23 +123,25 @@ std::optional<StoredPart> Checkpoint::find(const std::string& name) {
 }
 
 std::string Checkpoint::stored_name(const std::string& name) const {
-  if (gguf_ == nullptr) return name;
+  if (!is_gguf()) return name;
   const auto place = gguf_place(name, config_.num_hidden_layers);
   return place ? place->name : name;
 }
 
 std::vector<std::shared_ptr<const MappedFile>> Checkpoint::files() const {
   std::vector<std::shared_ptr<const MappedFile>> files;
-  if (gguf_ != nullptr) files.push_back(gguf_->file());
+  for (const auto& part : parts_) files.push_back(part->file());
   for (const Shard& shard : shards_) files.push_back(shard.file);
   return files;
 }
 
 std::vector<const StoredTensor*> Checkpoint::tensors() const {
   std::vector<const StoredTensor*> tensors;
-  if (gguf_ != nullptr) {
-    for (const StoredTensor& tensor : gguf_->tensors()) tensors.push_back(&tensor);
-    std::ranges::sort(tensors, std::less<>{}, [](const StoredTensor* t) { return t->bytes; });
+  for (const auto& part : parts_) {
+    const auto begin = std::ssize(tensors);
+    for (const StoredTensor& tensor : part->tensors()) tensors.push_back(&tensor);
+    std::sort(tensors.begin() + begin, tensors.end(),
+              [](const StoredTensor* a, const StoredTensor* b) { return a->bytes < b->bytes; });
   }
   for (const Shard& shard : shards_) {
     for (const StoredTensor& tensor : shard.tensors) tensors.push_back(&tensor);

@@ -26,12 +26,12 @@ struct StoredPart {
 // Hides which container a model is stored in. Used by one thread, while loading.
 class Checkpoint {
  public:
-  // `path`: a Hugging Face folder, a GGUF file, or a folder that holds one GGUF file.
+  // `path`: a Hugging Face folder, a GGUF file or any part of one, or a folder with one GGUF model.
   // Throws Error if there is none or its headers are damaged.
   explicit Checkpoint(const std::filesystem::path& path);
 
   const ModelConfig& config() const noexcept { return config_; }
-  bool is_gguf() const noexcept { return gguf_ != nullptr; }
+  bool is_gguf() const noexcept { return !parts_.empty(); }
 
   // Whether a tensor of MTP block 0 is there.
   bool has_mtp() const;
@@ -59,7 +59,7 @@ class Checkpoint {
 
   std::filesystem::path path_;
   ModelConfig config_;
-  std::unique_ptr<const Gguf> gguf_;  // or
+  std::vector<std::unique_ptr<const Gguf>> parts_;  // of a GGUF model; or
   std::vector<Shard> shards_;
   std::unordered_map<std::string_view, const StoredTensor*> by_name_;
   std::unordered_set<const StoredTensor*> used_;

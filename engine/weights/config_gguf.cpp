@@ -88,10 +88,6 @@ void check_architecture(const Gguf& gguf, const Keys& keys) {
     throw Error(fmt::format("{}: general.architecture is {}, expected {}", keys.source(),
                             found.value_or("missing"), kArchitecture));
   }
-  if (const auto parts = gguf.integer("split.count"); parts.value_or(1) > 1) {
-    throw Error(fmt::format("{}: is one of {} parts, expected a model in one file: join them first",
-                            keys.source(), *parts));
-  }
   keys.expect("attention.head_count_kv", 1);
   keys.expect("expert_shared_count", 1);
   keys.expect("expert_gating_func", kGatingSqrtSoftplus);
@@ -186,6 +182,8 @@ ModelConfig read_config_gguf(const Gguf& gguf) {
   };
   config.bos_token_id = token("tokenizer.ggml.bos_token_id", 0);
   config.eos_token_id = token("tokenizer.ggml.eos_token_id", 1);
+  // Ours alone: other programs tell chat encodings by a template.
+  if (gguf.text("fathom.family") == family_name(Family::v0731)) config.family = Family::v0731;
   fit_ratios(config);
   validate(config, keys.source());
   return config;

@@ -91,10 +91,10 @@ struct ModelWeights {
 // Called as tensors are bound, with bytes bound so far and bytes of all files.
 using LoadProgress = std::function<void(std::int64_t bytes, std::int64_t total)>;
 
-// `model`: a Hugging Face folder, a GGUF file, or a folder that holds one GGUF file. `mtp`: a GGUF
-// file that holds the MTP block; empty: as in the model's own files. Reads headers, vectors and
-// hash tables; other matrices are read when used. Each file tells whether it is still what it was.
-// Throws Error that names file, tensor, found and expected.
+// `model`: a Hugging Face folder, a GGUF file or any part of one, or a folder with one GGUF model.
+// `mtp`: a GGUF file that holds the MTP block; empty: as in the model's own files. Reads headers,
+// vectors and hash tables; other matrices are read when used. Each file tells whether it is still
+// what it was. Throws Error that names file, tensor, found and expected.
 ModelWeights load_weights(const std::filesystem::path& model, const std::filesystem::path& mtp,
                           const LoadProgress& progress);
 

@@ -182,7 +182,7 @@ TEST(Load, AcceptsAFolderWithOneGguf) {
   const ModelCopy model("ga/ga.f32.gguf");
   EXPECT_EQ(load_error(model.path().parent_path()), "");
   std::filesystem::copy(model.path(), model.path().parent_path() / "second.gguf");
-  EXPECT_THAT(load_error(model.path().parent_path()), HasSubstr("holds 2 GGUF files"));
+  EXPECT_THAT(load_error(model.path().parent_path()), HasSubstr("holds 2 models in GGUF files"));
 }
 
 TEST(Load, ReportsProgressUpToTheTensors) {
