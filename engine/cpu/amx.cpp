@@ -99,8 +99,10 @@ bool tiles_granted() noexcept {
 
 VECTOR_TARGET void multiply_int8_amx(const MultiplyTask& task) noexcept {
   // Reading few tokens' weights takes longer than multiplying them, and the bits are the same.
+  // Formats of quantised_products.h have no tiles.
   constexpr int kTokensMin = 5;
-  if (task.tokens < kTokensMin) return multiply_int8_avx512_vnni(task);
+  if (task.tokens < kTokensMin || task.weights->format > Format::i64)
+    return multiply_int8_avx512_vnni(task);
   multiply_int8_tiles(task);
 }
 

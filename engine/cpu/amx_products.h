@@ -109,7 +109,7 @@ VECTOR_FUNCTION void multiply_int8_tiles(const MultiplyTask& task) noexcept {
       multiply_int8_format<Format::fp4>(task);
       break;
     default:
-      break;  // integer_form() names no other
+      break;  // no other has tiles
   }
   Tiles::release();
 }

@@ -88,23 +88,99 @@ VECTOR_FUNCTION Floats half_scales(const std::byte* const* rows, std::int64_t at
                                         half(p[6] + at), half(p[7] + at)));
 }
 
-// 2^(code - 128) of the code at `at` of every row: beside integers that are doubled values. Code 0
-// is 2^-127 before it is halved, 255 is NaN.
-VECTOR_FUNCTION Floats halved_power_scales(const std::byte* const* rows, std::int64_t at) noexcept {
+// The byte at `at` of every row.
+VECTOR_FUNCTION Bytes scale_codes(const std::byte* const* rows, std::int64_t at) noexcept {
   const auto* p = rows;
-  const Bytes codes =
-      _mm256_setr_epi32(code(p[0] + at), code(p[1] + at), code(p[2] + at), code(p[3] + at),
-                        code(p[4] + at), code(p[5] + at), code(p[6] + at), code(p[7] + at));
-  Bytes bits = _mm256_slli_epi32(codes, 23);
-  bits = _mm256_blendv_epi8(bits, _mm256_set1_epi32(0x00400000),
+  return _mm256_setr_epi32(code(p[0] + at), code(p[1] + at), code(p[2] + at), code(p[3] + at),
+                           code(p[4] + at), code(p[5] + at), code(p[6] + at), code(p[7] + at));
+}
+
+// 2^(code - 128): beside integers that are doubled values. Codes 0 and 1 are subnormal.
+VECTOR_FUNCTION Floats halved_powers(Bytes codes) noexcept {
+  const Bytes one = _mm256_set1_epi32(1);
+  Bytes bits = _mm256_slli_epi32(_mm256_sub_epi32(codes, one), 23);
+  bits = _mm256_blendv_epi8(bits, _mm256_set1_epi32(0x00400000), _mm256_cmpeq_epi32(codes, one));
+  bits = _mm256_blendv_epi8(bits, _mm256_set1_epi32(0x00200000),
                             _mm256_cmpeq_epi32(codes, _mm256_setzero_si256()));
-  bits = _mm256_blendv_epi8(bits, _mm256_set1_epi32(0x7FC00000),
-                            _mm256_cmpeq_epi32(codes, _mm256_set1_epi32(255)));
-  return _mm256_mul_ps(_mm256_castsi256_ps(bits), _mm256_set1_ps(0.5F));
+  return _mm256_castsi256_ps(bits);
+}
+
+// The same, but code 255 is NaN.
+VECTOR_FUNCTION Floats halved_powers_or_nan(Bytes codes) noexcept {
+  const Bytes nan = _mm256_cmpeq_epi32(codes, _mm256_set1_epi32(255));
+  return _mm256_blendv_ps(halved_powers(codes), _mm256_castsi256_ps(_mm256_set1_epi32(0x7FC00000)),
+                          _mm256_castsi256_ps(nan));
 }
 
 VECTOR_FUNCTION Bytes four_columns(const std::int8_t* x) noexcept {
   std::int32_t columns = 0;
   std::memcpy(&columns, x, sizeof columns);
   return _mm256_set1_epi32(columns);
+}
+
+// Bits, bytes and 32-bit lanes of registers.
+VECTOR_FUNCTION Bytes every_byte(int value) noexcept {
+  return _mm256_set1_epi8(static_cast<char>(value));
+}
+VECTOR_FUNCTION Bytes every_lane(int value) noexcept {
+  return _mm256_set1_epi32(value);
+}
+VECTOR_FUNCTION Bytes and_bytes(Bytes a, Bytes b) noexcept {
+  return _mm256_and_si256(a, b);
+}
+VECTOR_FUNCTION Bytes or_bytes(Bytes a, Bytes b) noexcept {
+  return _mm256_or_si256(a, b);
+}
+VECTOR_FUNCTION Bytes xor_bytes(Bytes a, Bytes b) noexcept {
+  return _mm256_xor_si256(a, b);
+}
+VECTOR_FUNCTION Bytes subtract_bytes(Bytes a, Bytes b) noexcept {
+  return _mm256_sub_epi8(a, b);
+}
+VECTOR_FUNCTION Bytes subtract_lanes(Bytes a, Bytes b) noexcept {
+  return _mm256_sub_epi32(a, b);
+}
+VECTOR_FUNCTION Bytes multiply_lanes(Bytes a, Bytes b) noexcept {
+  return _mm256_mullo_epi32(a, b);
+}
+VECTOR_FUNCTION Bytes shift_right(Bytes lanes, int bits) noexcept {
+  return _mm256_srl_epi32(lanes, _mm_cvtsi32_si128(bits));
+}
+VECTOR_FUNCTION Bytes shift_right_signed(Bytes lanes, int bits) noexcept {
+  return _mm256_sra_epi32(lanes, _mm_cvtsi32_si128(bits));
+}
+VECTOR_FUNCTION Bytes shift_left(Bytes lanes, int bits) noexcept {
+  return _mm256_sll_epi32(lanes, _mm_cvtsi32_si128(bits));
+}
+VECTOR_FUNCTION Bytes gather(const std::int32_t* table, Bytes indices) noexcept {
+  return _mm256_i32gather_epi32(table, indices, 4);
+}
+
+// The low half of every lane as a float.
+VECTOR_FUNCTION Floats halves_to_floats(Bytes lanes) noexcept {
+  const Bytes low = _mm256_and_si256(lanes, _mm256_set1_epi32(0xFFFF));
+  const Bytes packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(low, low), 0x08);
+  return _mm256_cvtph_ps(_mm256_castsi256_si128(packed));
+}
+
+// The 32 or 16 bits at `at` of every row, as lanes.
+VECTOR_FUNCTION int dword(const std::byte* p) noexcept {
+  int bits = 0;
+  std::memcpy(&bits, p, sizeof bits);
+  return bits;
+}
+VECTOR_FUNCTION int word(const std::byte* p) noexcept {
+  std::uint16_t bits = 0;
+  std::memcpy(&bits, p, sizeof bits);
+  return bits;
+}
+VECTOR_FUNCTION Bytes dwords(const std::byte* const* rows, std::int64_t at) noexcept {
+  const auto* p = rows;
+  return _mm256_setr_epi32(dword(p[0] + at), dword(p[1] + at), dword(p[2] + at), dword(p[3] + at),
+                           dword(p[4] + at), dword(p[5] + at), dword(p[6] + at), dword(p[7] + at));
+}
+VECTOR_FUNCTION Bytes words(const std::byte* const* rows, std::int64_t at) noexcept {
+  const auto* p = rows;
+  return _mm256_setr_epi32(word(p[0] + at), word(p[1] + at), word(p[2] + at), word(p[3] + at),
+                           word(p[4] + at), word(p[5] + at), word(p[6] + at), word(p[7] + at));
 }

@@ -8,6 +8,7 @@
 
 #include "engine/cpu/products.h"
 #include "engine/cpu/tiles.h"
+#include "engine/weights/code_books.h"
 
 #define VECTOR_TARGET [[gnu::target("avx2,fma,f16c")]]
 #define VECTOR_FUNCTION VECTOR_TARGET inline
@@ -38,6 +39,8 @@ VECTOR_FUNCTION Bytes dot4(Bytes sum, Bytes weights, Bytes x) noexcept {
 
 #include "engine/cpu/integer_layout.h"
 #include "engine/cpu/integer_products.h"
+#include "engine/cpu/quantised_layout.h"
+#include "engine/cpu/quantised_products.h"
 
 VECTOR_FUNCTION float largest_of(__m256 x) noexcept {
   const __m128 four = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
@@ -82,14 +85,14 @@ VECTOR_FUNCTION void round_block(const float* x, Int8Block& block) noexcept {
   const __m256i packed = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high),
                                                      _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(block.values), packed);
-  block.offset = -128 * sum_of(_mm256_add_epi32(_mm256_add_epi32(integers[0], integers[1]),
-                                                _mm256_add_epi32(integers[2], integers[3])));
+  block.first_offset = -128 * sum_of(_mm256_add_epi32(integers[0], integers[1]));
+  block.offset = block.first_offset - 128 * sum_of(_mm256_add_epi32(integers[2], integers[3]));
 }
 
 }  // namespace
 
 VECTOR_TARGET void multiply_int8_avx2(const MultiplyTask& task) noexcept {
-  multiply_int8(task);
+  multiply_integers(task);
 }
 
 VECTOR_TARGET void round_avx2(ActivationForm form, const float* x, std::int64_t columns,

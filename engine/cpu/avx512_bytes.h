@@ -89,25 +89,106 @@ VECTOR_FUNCTION Floats half_scales(const std::byte* const* rows, std::int64_t at
                         half(p[12] + at), half(p[13] + at), half(p[14] + at), half(p[15] + at)));
 }
 
-// 2^(code - 128) of the code at `at` of every row: beside integers that are doubled values. Code 0
-// is 2^-127 before it is halved, 255 is NaN.
-VECTOR_FUNCTION Floats halved_power_scales(const std::byte* const* rows, std::int64_t at) noexcept {
+// The byte at `at` of every row.
+VECTOR_FUNCTION Bytes scale_codes(const std::byte* const* rows, std::int64_t at) noexcept {
   const auto* p = rows;
-  const Bytes codes = _mm512_cvtepu8_epi32(
+  return _mm512_cvtepu8_epi32(
       _mm_setr_epi8(code(p[0] + at), code(p[1] + at), code(p[2] + at), code(p[3] + at),
                     code(p[4] + at), code(p[5] + at), code(p[6] + at), code(p[7] + at),
                     code(p[8] + at), code(p[9] + at), code(p[10] + at), code(p[11] + at),
                     code(p[12] + at), code(p[13] + at), code(p[14] + at), code(p[15] + at)));
-  Bytes bits = _mm512_slli_epi32(codes, 23);
-  bits = _mm512_mask_mov_epi32(bits, _mm512_testn_epi32_mask(codes, codes),
+}
+
+// 2^(code - 128): beside integers that are doubled values. Codes 0 and 1 are subnormal.
+VECTOR_FUNCTION Floats halved_powers(Bytes codes) noexcept {
+  const Bytes one = _mm512_set1_epi32(1);
+  Bytes bits = _mm512_slli_epi32(_mm512_sub_epi32(codes, one), 23);
+  bits = _mm512_mask_mov_epi32(bits, _mm512_cmpeq_epi32_mask(codes, one),
                                _mm512_set1_epi32(0x00400000));
-  bits = _mm512_mask_mov_epi32(bits, _mm512_cmpeq_epi32_mask(codes, _mm512_set1_epi32(255)),
-                               _mm512_set1_epi32(0x7FC00000));
-  return _mm512_mul_ps(_mm512_castsi512_ps(bits), _mm512_set1_ps(0.5F));
+  bits = _mm512_mask_mov_epi32(bits, _mm512_testn_epi32_mask(codes, codes),
+                               _mm512_set1_epi32(0x00200000));
+  return _mm512_castsi512_ps(bits);
+}
+
+// The same, but code 255 is NaN.
+VECTOR_FUNCTION Floats halved_powers_or_nan(Bytes codes) noexcept {
+  return _mm512_mask_mov_ps(halved_powers(codes),
+                            _mm512_cmpeq_epi32_mask(codes, _mm512_set1_epi32(255)),
+                            _mm512_castsi512_ps(_mm512_set1_epi32(0x7FC00000)));
 }
 
 VECTOR_FUNCTION Bytes four_columns(const std::int8_t* x) noexcept {
   std::int32_t columns = 0;
   std::memcpy(&columns, x, sizeof columns);
   return _mm512_set1_epi32(columns);
+}
+
+// Bits, bytes and 32-bit lanes of registers.
+VECTOR_FUNCTION Bytes every_byte(int value) noexcept {
+  return _mm512_set1_epi8(static_cast<char>(value));
+}
+VECTOR_FUNCTION Bytes every_lane(int value) noexcept {
+  return _mm512_set1_epi32(value);
+}
+VECTOR_FUNCTION Bytes and_bytes(Bytes a, Bytes b) noexcept {
+  return _mm512_and_si512(a, b);
+}
+VECTOR_FUNCTION Bytes or_bytes(Bytes a, Bytes b) noexcept {
+  return _mm512_or_si512(a, b);
+}
+VECTOR_FUNCTION Bytes xor_bytes(Bytes a, Bytes b) noexcept {
+  return _mm512_xor_si512(a, b);
+}
+VECTOR_FUNCTION Bytes subtract_bytes(Bytes a, Bytes b) noexcept {
+  return _mm512_sub_epi8(a, b);
+}
+VECTOR_FUNCTION Bytes subtract_lanes(Bytes a, Bytes b) noexcept {
+  return _mm512_sub_epi32(a, b);
+}
+VECTOR_FUNCTION Bytes multiply_lanes(Bytes a, Bytes b) noexcept {
+  return _mm512_mullo_epi32(a, b);
+}
+VECTOR_FUNCTION Bytes shift_right(Bytes lanes, int bits) noexcept {
+  return _mm512_srl_epi32(lanes, _mm_cvtsi32_si128(bits));
+}
+VECTOR_FUNCTION Bytes shift_right_signed(Bytes lanes, int bits) noexcept {
+  return _mm512_sra_epi32(lanes, _mm_cvtsi32_si128(bits));
+}
+VECTOR_FUNCTION Bytes shift_left(Bytes lanes, int bits) noexcept {
+  return _mm512_sll_epi32(lanes, _mm_cvtsi32_si128(bits));
+}
+VECTOR_FUNCTION Bytes gather(const std::int32_t* table, Bytes indices) noexcept {
+  return _mm512_i32gather_epi32(indices, table, 4);
+}
+
+// The low half of every lane as a float.
+VECTOR_FUNCTION Floats halves_to_floats(Bytes lanes) noexcept {
+  return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(lanes));
+}
+
+// The 32 or 16 bits at `at` of every row, as lanes.
+VECTOR_FUNCTION int dword(const std::byte* p) noexcept {
+  int bits = 0;
+  std::memcpy(&bits, p, sizeof bits);
+  return bits;
+}
+VECTOR_FUNCTION int word(const std::byte* p) noexcept {
+  std::uint16_t bits = 0;
+  std::memcpy(&bits, p, sizeof bits);
+  return bits;
+}
+VECTOR_FUNCTION Bytes dwords(const std::byte* const* rows, std::int64_t at) noexcept {
+  const auto* p = rows;
+  return _mm512_setr_epi32(dword(p[0] + at), dword(p[1] + at), dword(p[2] + at), dword(p[3] + at),
+                           dword(p[4] + at), dword(p[5] + at), dword(p[6] + at), dword(p[7] + at),
+                           dword(p[8] + at), dword(p[9] + at), dword(p[10] + at), dword(p[11] + at),
+                           dword(p[12] + at), dword(p[13] + at), dword(p[14] + at),
+                           dword(p[15] + at));
+}
+VECTOR_FUNCTION Bytes words(const std::byte* const* rows, std::int64_t at) noexcept {
+  const auto* p = rows;
+  return _mm512_setr_epi32(word(p[0] + at), word(p[1] + at), word(p[2] + at), word(p[3] + at),
+                           word(p[4] + at), word(p[5] + at), word(p[6] + at), word(p[7] + at),
+                           word(p[8] + at), word(p[9] + at), word(p[10] + at), word(p[11] + at),
+                           word(p[12] + at), word(p[13] + at), word(p[14] + at), word(p[15] + at));
 }

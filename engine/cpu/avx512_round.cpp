@@ -35,7 +35,8 @@ VECTOR_FUNCTION void round_block(const float* x, Int8Block& block) noexcept {
   const __m512i second = _mm512_cvtps_epi32(_mm512_mul_ps(high, factor));
   _mm_storeu_si128(reinterpret_cast<__m128i*>(block.values), _mm512_cvtepi32_epi8(first));
   _mm_storeu_si128(reinterpret_cast<__m128i*>(block.values + 16), _mm512_cvtepi32_epi8(second));
-  block.offset = -128 * _mm512_reduce_add_epi32(_mm512_add_epi32(first, second));
+  block.first_offset = -128 * _mm512_reduce_add_epi32(first);
+  block.offset = block.first_offset - 128 * _mm512_reduce_add_epi32(second);
 }
 
 // 16 floats to bf16, ties to even; NaN stays a quiet NaN.

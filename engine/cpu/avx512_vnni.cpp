@@ -7,6 +7,7 @@
 
 #include "engine/cpu/products.h"
 #include "engine/cpu/tiles.h"
+#include "engine/weights/code_books.h"
 
 // g++ 12 takes the deliberately undefined operand inside its own intrinsics for a mistake.
 #pragma GCC diagnostic ignored "-Wuninitialized"
@@ -38,11 +39,13 @@ VECTOR_FUNCTION Bytes dot4(Bytes sum, Bytes weights, Bytes x) noexcept {
 
 #include "engine/cpu/integer_layout.h"
 #include "engine/cpu/integer_products.h"
+#include "engine/cpu/quantised_layout.h"
+#include "engine/cpu/quantised_products.h"
 
 }  // namespace
 
 VECTOR_TARGET void multiply_int8_avx512_vnni(const MultiplyTask& task) noexcept {
-  multiply_int8(task);
+  multiply_integers(task);
 }
 
 }  // namespace fathom::engine::cpu

@@ -52,7 +52,7 @@ VECTOR_FUNCTION Floats unpack(const TileRows& rows, int block, Bytes* weights) n
       weights[g] = e2m1_doubled(codes[g]);
       weights[g + 4] = e2m1_doubled(high_nibbles(codes[g]));
     }
-    return halved_power_scales(rows.data, at);
+    return halved_powers(scale_codes(rows.data, at));
   } else {
     static_assert(format == Format::fp4);
     const std::int64_t at = std::int64_t{block} * (kBlock / 2);
@@ -66,7 +66,7 @@ VECTOR_FUNCTION Floats unpack(const TileRows& rows, int block, Bytes* weights) n
     }
     transpose_quarters(low[0], low[1], low[2], low[3], weights);
     transpose_quarters(high[0], high[1], high[2], high[3], weights + 4);
-    return halved_power_scales(rows.scales, block);
+    return halved_powers_or_nan(scale_codes(rows.scales, block));
   }
 }
 

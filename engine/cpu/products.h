@@ -17,7 +17,7 @@ constexpr Kernels with_products(Kernels kernels, std::string_view name,
   return kernels;
 }
 
-// int8 for Q8_0, MXFP4 and FP4; with bf16 also that for BF16 and FP8; else f32.
+// int8 for FP4 and all quantised formats; with bf16 also that for BF16 and FP8; else f32.
 ActivationForm integer_form(Format weights) noexcept;
 ActivationForm integer_or_bf16_form(Format weights) noexcept;
 

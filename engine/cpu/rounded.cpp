@@ -9,6 +9,7 @@
 
 #include "engine/cpu/products.h"
 #include "engine/weights/formats.h"
+#include "engine/weights/quantised_block.h"
 
 namespace fathom::engine::cpu {
 namespace {
@@ -28,6 +29,7 @@ Int8Block round_block(const float* x) noexcept {
   for (int i = 0; i < kBlock; ++i) {
     block.values[i] = static_cast<std::int8_t>(std::nearbyint(x[i] * factor));
     block.offset -= 128 * block.values[i];
+    if (i < kBlock / 2) block.first_offset = block.offset;
   }
   return block;
 }
@@ -35,8 +37,7 @@ Int8Block round_block(const float* x) noexcept {
 }  // namespace
 
 ActivationForm integer_form(Format weights) noexcept {
-  const bool integers =
-      weights == Format::q8_0 || weights == Format::mxfp4 || weights == Format::fp4;
+  const bool integers = is_quantised(weights) || weights == Format::fp4;
   return integers ? ActivationForm::int8 : ActivationForm::f32;
 }
 

@@ -19,10 +19,11 @@ enum class ActivationForm { f32, int8, bf16 };
 // a row: an outlier then costs its neighbours their precision, and nobody else.
 struct Int8Block {
   std::int8_t values[kBlock];
-  float scale;          // largest magnitude / 127; NaN if an entry is NaN or infinite
-  std::int32_t offset;  // −128 · Σ values: undoes weights that are stored as value + 128
+  float scale;                // largest magnitude / 127; NaN if an entry is NaN or infinite
+  std::int32_t offset;        // −128 · Σ values: undoes weights that are stored as value + 128
+  std::int32_t first_offset;  // the same over the first 16 values: some formats scale them apart
 };
-static_assert(sizeof(Int8Block) == kBlock + 8);
+static_assert(sizeof(Int8Block) == kBlock + 12);
 
 // Below this a block counts as zero: 127 / magnitude would leave the range of f32.
 inline constexpr float kSmallestMagnitude = 1e-30F;

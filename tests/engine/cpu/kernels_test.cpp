@@ -16,6 +16,7 @@
 #include "engine/cpu/cpu_backend.h"
 #include "engine/cpu/kernel_trial.h"
 #include "engine/weights/formats.h"
+#include "engine/weights/quantised_block.h"
 #include "tests/engine/cpu/numbers.h"
 #include "tests/engine/cpu/plain_tiles.h"
 
@@ -27,8 +28,9 @@ struct StoredMatrix {
   StoredMatrix(Format format, std::int64_t rows, std::int64_t columns) {
     std::mt19937 random(7);
     const std::int64_t row_bytes = bytes_of(format, columns);
+    const unsigned mask = format == Format::fp8 ? 0x77U : 0xFFU;  // no NaN
     bytes.resize(static_cast<std::size_t>(rows * row_bytes));
-    for (std::byte& byte : bytes) byte = static_cast<std::byte>(random() & 0x77U);
+    for (std::byte& byte : bytes) byte = static_cast<std::byte>(random() & mask);
     const std::int64_t scale_row = format == Format::fp8 ? (columns + 127) / 128 : columns / kBlock;
     scales.resize(static_cast<std::size_t>(rows * scale_row));
     for (std::byte& scale : scales) scale = static_cast<std::byte>(120 + random() % 8);
@@ -53,11 +55,16 @@ struct StoredMatrix {
       if (tensor.format == Format::f32) put(4 * c, value);
       if (tensor.format == Format::f16) put(2 * c, f32_to_f16(value));
       if (tensor.format == Format::bf16) put(2 * c, f32_to_bf16(value));
-      if (c % kBlock != 0) continue;
-      if (tensor.format == Format::q8_0) put(c / kBlock * kQ8BlockBytes, f32_to_f16(0.01F));
-      if (tensor.format == Format::mxfp4) {
-        put(c / kBlock * kMxfp4BlockBytes, static_cast<std::uint8_t>(122 + c / kBlock % 4));
-      }
+    }
+    if (!is_quantised(tensor.format)) return;
+    const FormatLayout& layout = layout_of(tensor.format);
+    const HalfPlaces places = half_places(tensor.format);
+    for (std::int64_t block = 0; block < tensor.columns / layout.entries; ++block) {
+      const std::int64_t begin = block * layout.bytes;
+      const float half = 0.01F * static_cast<float>(1 + (row + block) % 3);
+      if (places.scale >= 0) put(begin + places.scale, f32_to_f16(half));
+      if (places.minimum >= 0) put(begin + places.minimum, f32_to_f16(-half / 2));
+      if (tensor.format == Format::mxfp4) put(begin, static_cast<std::uint8_t>(122 + block % 4));
     }
   }
 
@@ -108,6 +115,22 @@ std::vector<float> scratch_for(std::int64_t columns) {
   return std::vector<float>(static_cast<std::size_t>(kUnpackedRows * (columns + kBlock)));
 }
 
+// What the terms of a row's products are made of: kernels may sum a value and its minimum apart.
+std::vector<double> magnitudes(const Tensor& w, std::int64_t row) {
+  std::vector<float> values(static_cast<std::size_t>(w.columns));
+  dequantize_row(w, row, values.data());
+  std::vector<double> sizes(values.size());
+  for (std::size_t c = 0; c < sizes.size(); ++c) {
+    sizes[c] = std::abs(static_cast<double>(values[c]));
+    if (!is_quantised(w.format)) continue;
+    const auto column = static_cast<std::int64_t>(c);
+    const QuantisedBlock block =
+        unpack_block(w.format, w.data + row * w.row_bytes, column / kBlock);
+    sizes[c] += 2 * std::abs(static_cast<double>(block.minimum[c % kBlock / 16]));
+  }
+  return sizes;
+}
+
 void expect_same_product(const Kernels& kernels, const Tensor& w, int tokens) {
   const Inputs x(kernels, w.format, random_values(tokens * w.columns, 3), w.columns);
   std::vector<float> scratch = scratch_for(w.columns);
@@ -122,14 +145,12 @@ void expect_same_product(const Kernels& kernels, const Tensor& w, int tokens) {
   kernels.multiply(task);
   task.y = expected.data();
   kReference.multiply(task);
-  std::vector<float> row(static_cast<std::size_t>(w.columns));
   for (int r = 0; r < w.rows; ++r) {
-    dequantize_row(w, r, row.data());
+    const std::vector<double> row = magnitudes(w, r);
     for (int t = 0; t < tokens; ++t) {
       double magnitude = 0;
       for (std::size_t c = 0; c < row.size(); ++c) {
-        magnitude +=
-            std::abs(static_cast<double>(row[c]) * x.plain[static_cast<std::size_t>(t)][c]);
+        magnitude += row[c] * std::abs(x.plain[static_cast<std::size_t>(t)][c]);
       }
       const auto at = static_cast<std::size_t>(t * w.rows + r);
       ASSERT_NEAR(y[at], expected[at], tolerance(magnitude, w.columns))
@@ -139,20 +160,33 @@ void expect_same_product(const Kernels& kernels, const Tensor& w, int tokens) {
   }
 }
 
-constexpr std::array kFormats = {Format::f32,   Format::f16, Format::bf16, Format::q8_0,
-                                 Format::mxfp4, Format::fp8, Format::fp4};
+// All that hold weights.
+std::vector<Format> formats() {
+  std::vector<Format> formats;
+  for (int number = 0; number < kFormats; ++number) {
+    const auto format = static_cast<Format>(number);
+    if (format != Format::i32 && format != Format::i64) formats.push_back(format);
+  }
+  return formats;
+}
+
+bool has_super_blocks(Format format) {
+  return layout_of(format).entries == kSuperBlock;
+}
 
 // Rows and tokens around every tile.
 TEST_P(KernelsTest, MultipliesEveryFormat) {
-  for (const Format format : kFormats) {
-    for (const std::int64_t columns : {32, 64, 160, 288}) {
+  for (const Format format : formats()) {
+    for (const std::int64_t columns : has_super_blocks(format)
+                                          ? std::vector<std::int64_t>{256, 768}
+                                          : std::vector<std::int64_t>{32, 64, 160, 288}) {
       const StoredMatrix w(format, 37, columns);
       for (const int tokens : {1, 2, 3, 4, 5, 6, 7, 13, 16, 17}) {
         expect_same_product(kernels(), w.tensor, tokens);
       }
     }
     for (const std::int64_t rows : {1, 7, 8, 15, 16, 17, 31, 32, 33, 64}) {
-      const StoredMatrix w(format, rows, 96);
+      const StoredMatrix w(format, rows, has_super_blocks(format) ? 256 : 96);
       for (const int tokens : {1, 6}) expect_same_product(kernels(), w.tensor, tokens);
     }
   }
@@ -192,11 +226,12 @@ TEST(AmxProducts, HaveTheBitsOfAvx512Vnni) {
 
 // The promise of backend.h: a row's bits do not depend on the rows beside it.
 TEST_P(KernelsTest, GivesATokenTheSameBitsInEveryBatch) {
-  constexpr int kTokens = 13, kRows = 67, kColumns = 96;
-  for (const Format format : kFormats) {
-    const StoredMatrix w(format, kRows, kColumns);
-    const Inputs x(kernels(), format, random_values(kTokens * kColumns, 4), kColumns);
-    std::vector<float> scratch = scratch_for(kColumns);
+  constexpr int kTokens = 13, kRows = 67;
+  for (const Format format : formats()) {
+    const int columns = has_super_blocks(format) ? 512 : 96;
+    const StoredMatrix w(format, kRows, columns);
+    const Inputs x(kernels(), format, random_values(kTokens * columns, 4), columns);
+    std::vector<float> scratch = scratch_for(columns);
     const auto multiply = [&](int first_token, int tokens, int first_row, int rows, float* y) {
       MultiplyTask task = x.task(first_token, tokens);
       task.weights = &w.tensor;
@@ -322,6 +357,14 @@ float product(const Kernels& kernels, const Tensor& w, std::vector<float> row) {
   return y;
 }
 
+// The scale 2^128 of MXFP4 is none that f32 holds, but its products may be.
+TEST_P(KernelsTest, TakesTheLargestScaleOfMxfp4) {
+  StoredMatrix w(Format::mxfp4, 1, 32);
+  std::ranges::fill(w.bytes, std::byte{0x11});  // 0.5 everywhere
+  w.bytes[0] = std::byte{255};
+  EXPECT_FLOAT_EQ(product(kernels(), w.tensor, std::vector<float>(32, 0x1p-20F)), 0x1p112F);
+}
+
 // An Error about damaged weights depends on it.
 TEST_P(KernelsTest, KeepsNaN) {
   std::vector<float> gate(20, 1.0F), up(20, 1.0F);
@@ -332,10 +375,10 @@ TEST_P(KernelsTest, KeepsNaN) {
   StoredMatrix w(Format::fp8, 1, 64);
   w.bytes[40] = std::byte{0x7F};
   EXPECT_TRUE(std::isnan(product(kernels(), w.tensor, std::vector<float>(64, 1.0F))));
-  for (const Format format : kFormats) {
-    std::vector<float> x(64, 1.0F);
+  for (const Format format : formats()) {
+    std::vector<float> x(256, 1.0F);
     x[50] = std::numeric_limits<float>::quiet_NaN();
-    EXPECT_TRUE(std::isnan(product(kernels(), StoredMatrix(format, 1, 64).tensor, x)));
+    EXPECT_TRUE(std::isnan(product(kernels(), StoredMatrix(format, 1, 256).tensor, x)));
   }
 }
 

@@ -123,6 +123,7 @@ thread_local Tiles::Register Tiles::registers[8];
 #include "engine/cpu/amx_products.h"
 
 VECTOR_TARGET void multiply(const MultiplyTask& task) noexcept {
+  if (task.weights->format > Format::i64) return kAvx512Bf16.multiply(task);  // they have no tiles
   switch (kAvx512Bf16.form(task.weights->format)) {
     case ActivationForm::int8:
       return multiply_int8_tiles(task);
