@@ -14,6 +14,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include "engine/convert_model.h"
 #include "engine/error.h"
 #include "sandbox/error.h"
 #include "ui/commands/bench.h"
@@ -205,8 +206,30 @@ void add_tool(CLI::App& program, ui::ToolOptions& tool, Chosen& chosen) {
   app.callback([&] { chosen = [&tool] { return ui::tool(tool); }; });
 }
 
-void add_model(CLI::App& program, ui::ModelFileOptions& options, Chosen& chosen) {
-  CLI::App& app = *program.add_subcommand("model", "Look at a model's files");
+void add_convert(CLI::App& app, ui::ConvertModelOptions& options, Chosen& chosen) {
+  CLI::App& sub = *app.add_subcommand(
+      "convert",
+      "Write a Hugging Face folder as GGUF; a second call goes on where one was stopped");
+  sub.add_option("folder", options.source, "Hugging Face folder")->required();
+  sub.add_option("output", options.target,
+                 "NAME.gguf; the MTP block, if there is one, goes to NAME.mtp.gguf")
+      ->required();
+  const std::vector<std::string> types = fathom::engine::convertible_types();
+  sub.add_option("--type", options.type,
+                 "Of the routed experts (default: FP4 as mxfp4, FP8 as q8_0, others as they are)")
+      ->check(CLI::IsMember(types, CLI::ignore_case));
+  sub.add_option("--projections", options.projections,
+                 "Of attention and shared experts (default: likewise; bf16 holds FP8 exactly)")
+      ->check(CLI::IsMember(types, CLI::ignore_case));
+  sub.add_option("--threads", options.threads, "0: one per core");
+  sub.add_flag("--force", options.force, "Replace files that are there");
+  sub.add_flag("--json", options.json, "One JSON object");
+  sub.callback([&] { chosen = [&options] { return ui::convert_model(options); }; });
+}
+
+void add_model(CLI::App& program, ui::ModelFileOptions& options, ui::ConvertModelOptions& convert,
+               Chosen& chosen) {
+  CLI::App& app = *program.add_subcommand("model", "Look at a model's files, or convert them");
   app.require_subcommand(1);
   for (const char* action : {"info", "check"}) {
     CLI::App& sub = *app.add_subcommand(action);
@@ -218,6 +241,7 @@ void add_model(CLI::App& program, ui::ModelFileOptions& options, Chosen& chosen)
       chosen = [&options] { return ui::model(options); };
     });
   }
+  add_convert(app, convert, chosen);
 }
 
 void add_bench(CLI::App& program, ui::BenchOptions& bench, Chosen& chosen) {
@@ -395,6 +419,7 @@ int dispatch(int count, char** values) {
   ui::CacheCommandOptions cache;
   ui::ToolOptions tool;
   ui::ModelFileOptions model;
+  ui::ConvertModelOptions convert;
   ui::BenchOptions bench;
   ui::DebugLogitsOptions logits;
   std::string tokenizer;
@@ -405,7 +430,7 @@ int dispatch(int count, char** values) {
   add_conversation(program, conversation, chosen);
   add_cache(program, cache, chosen);
   add_tool(program, tool, chosen);
-  add_model(program, model, chosen);
+  add_model(program, model, convert, chosen);
   add_bench(program, bench, chosen);
   add_debug(program, logits, tokenizer, chosen);
   add_sandbox(program, sandbox, chosen);

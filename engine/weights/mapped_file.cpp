@@ -89,4 +89,18 @@ void MappedFile::expect_sequential_reads() const noexcept {
   ::madvise(const_cast<std::byte*>(bytes_.data()), bytes_.size(), MADV_SEQUENTIAL);  // NOLINT
 }
 
+void MappedFile::forget(std::span<const std::byte> part) const noexcept {
+  const auto address = [](const std::byte* at) { return reinterpret_cast<std::uintptr_t>(at); };
+  const std::byte* stop = bytes_.data() + bytes_.size();
+  if (address(part.data()) < address(bytes_.data()) ||
+      address(part.data() + part.size()) > address(stop)) {
+    return;
+  }
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const std::uintptr_t begin = address(part.data()) / page * page;
+  const std::uintptr_t end = address(part.data() + part.size()) / page * page;
+  // Up to the last whole page, which may hold what comes next.
+  if (end > begin) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);  // NOLINT
+}
+
 }  // namespace fathom::engine

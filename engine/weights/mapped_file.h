@@ -33,6 +33,9 @@ class MappedFile {
   void expect_unchanged() const;
   // The cheap half of it, without a system call: whether a part could not be read.
   bool lost() const noexcept { return pages_->lost(); }
+  // Advice to the kernel: these bytes will not be read again soon and need not stay in memory. Does
+  // nothing for bytes that are not this file's.
+  void forget(std::span<const std::byte> part) const noexcept;
 
  private:
   struct Version {  // of the contents, as the file system tells it

@@ -13,6 +13,7 @@
 
 #include "engine/model_files.h"
 #include "ui/commands/model_path.h"
+#include "ui/commands/size_text.h"
 
 namespace fathom::ui {
 namespace {
@@ -28,15 +29,6 @@ constexpr std::chrono::seconds kInterval{2};  // between lines about progress
 
 constexpr std::pair<const char*, Rounding> kRoundings[] = {
     {"exact", Rounding::exact}, {"f16", Rounding::f16}, {"official", Rounding::official}};
-
-// "29.8 MB": decimal units, as checkpoints and cards are sold.
-std::string size_text(std::int64_t bytes) {
-  constexpr const char* kUnits[] = {"B", "kB", "MB", "GB", "TB"};
-  auto value = static_cast<double>(bytes);
-  int unit = 0;
-  for (; value >= 1000 && unit < 4; ++unit) value /= 1000;
-  return unit == 0 ? fmt::format("{} B", bytes) : fmt::format("{:.1f} {}", value, kUnits[unit]);
-}
 
 std::string count_text(std::int64_t count) {
   const auto value = static_cast<double>(count);

@@ -1,4 +1,4 @@
-// `fathom model`: what is in a model's files, and whether they are whole.
+// `fathom model`: what is in a model's files, whether they are whole, and another format of them.
 #pragma once
 
 #include <cstdint>
@@ -15,5 +15,18 @@ struct ModelFileOptions {
 
 // Returns 0, or 9 when the files are damaged, missing or not supported.
 int model(const ModelFileOptions& options);
+
+struct ConvertModelOptions {
+  std::string source;
+  std::string target;
+  std::string type;         // of the routed experts; empty: as they are
+  std::string projections;  // of attention and shared experts; empty: as they are
+  int threads = 0;
+  bool force = false;
+  bool json = false;
+};
+
+// Returns 0, or 128 + signal when stopped. Throws engine::Error.
+int convert_model(const ConvertModelOptions& options);
 
 }  // namespace fathom::ui
