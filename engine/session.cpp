@@ -17,6 +17,7 @@
 #include "engine/cache/session_file.h"
 #include "engine/cache/snapshots.h"
 #include "engine/cache/timeline.h"
+#include "engine/cache/token_list.h"
 #include "engine/drafting/drafter.h"
 #include "engine/error.h"
 #include "engine/model/engine_parts.h"
@@ -95,6 +96,14 @@ struct Session::State {
   void take_snapshot(bool share);
   void adopt(const Prefix& prefix, std::span<const Token> prompt);
   void hand_out_logits(Pass& pass, const Feed& feed, bool last);
+  // How many tokens a prompt has in common with these, and how many of them are worth having: the
+  // last token is computed again if its logits are gone.
+  struct Overlap {
+    int known = 0;
+    int wanted = 0;
+  };
+  Overlap overlap(std::span<const Token> prompt) const noexcept;
+  bool stands_at(std::span<const Token> prompt) const noexcept;  // nothing is left to do
   void reuse(std::span<const Token> prompt, int wanted, Prefill& prefill);
   int reachable(int wanted) const noexcept;
   void go_back(int tokens);
@@ -106,7 +115,7 @@ struct Session::State {
   Snapshots snapshots;
   Timeline timeline;
   std::vector<int> marks;  // positions of the next sync() that are worth a moment
-  std::vector<Token> tokens;
+  TokenList tokens;
   std::vector<float> logits;
   Drafter drafter;
   Undo undo;             // of the drafts
@@ -157,7 +166,7 @@ void Session::State::forget() noexcept {
   cache.clear();
   timeline.cut(0);
   drafter.cut(0);
-  tokens.clear();
+  tokens.shorten(0);
   logits.clear();
   streams.clear();
 }
@@ -201,7 +210,7 @@ bool Session::State::feed_chunk(const Feed& feed, int done, int rows, Clock::tim
     cache.go_back(before_chunk);
     return false;
   }
-  tokens.insert(tokens.end(), chunk.begin(), chunk.end() - feed.drafts);
+  tokens.append(chunk.first(size(rows - feed.drafts)));
   logits.clear();
   const int width = engine->config().hc_mult * engine->config().hidden_size;
   drafter.follow(length() - rows, {parts.space.streams.data(), rows, width, width});
@@ -248,7 +257,7 @@ void Session::State::hand_out_logits(Pass& chunk_pass, const Feed& feed, bool la
 // Appends a token whose logits may be there already, because it was drafted.
 void Session::State::append(Token token) {
   if (const auto known = drafter.take(token); !known.empty()) {
-    tokens.push_back(token);  // for which feed() made room
+    tokens.append({&token, 1});  // for which feed() made room
     logits.assign(known.begin(), known.end());
     timeline.follow(tokens, cache);
     return;
@@ -304,9 +313,19 @@ void Session::State::adopt(const Prefix& prefix, std::span<const Token> prompt) 
   timeline.cut(static_cast<int>(ours - tokens.begin()));
   drafter.cut(static_cast<int>(ours - tokens.begin()));
   snapshots.add(prefix.moment);
-  tokens.assign(prompt.begin(), prompt.begin() + prefix.tokens);
+  tokens.assign(prompt.first(size(prefix.tokens)));
   logits.clear();
   timeline.follow(tokens, cache);
+}
+
+Session::State::Overlap Session::State::overlap(std::span<const Token> prompt) const noexcept {
+  const auto [ours, theirs] = std::ranges::mismatch(tokens, prompt);
+  const auto known = static_cast<int>(ours - tokens.begin());
+  return {.known = known, .wanted = theirs == prompt.end() ? std::max(0, known - 1) : known};
+}
+
+bool Session::State::stands_at(std::span<const Token> prompt) const noexcept {
+  return std::ranges::equal(tokens, prompt) && !logits.empty();
 }
 
 // How many of the first `wanted` tokens this session can go back to by itself.
@@ -321,6 +340,7 @@ void Session::State::reuse(std::span<const Token> prompt, int wanted, Prefill& p
   // The streams of tokens that others computed are not kept.
   if (timeline && !records_streams && !prompt.empty()) {
     PrefixCache::Parts::Found found = timeline.find(prompt, reachable(wanted));
+    prefill.damaged = found.damaged;
     if (found.known > prefill.known) {
       prefill.known = found.known;
       prefill.instead = std::move(found.instead);
@@ -344,7 +364,7 @@ void Session::State::go_back(int wanted) {
   } else {
     cache.clear();
   }
-  tokens.resize(size(length()));
+  tokens.shorten(size(length()));
   timeline.cut(length());
   drafter.cut(length());
   logits.clear();
@@ -366,17 +386,12 @@ Prefill Session::sync(std::span<const Token> prompt, const PrefillProgress& prog
   State& state = *state_;
   state.check_ids(prompt);
   state.drop_drafts();
-  const auto [ours, theirs] = std::ranges::mismatch(state.tokens, prompt);
-  const auto common = static_cast<int>(ours - state.tokens.begin());
-  const bool whole = theirs == prompt.end();  // nothing new
+  const auto [known, wanted] = state.overlap(prompt);
+  const auto after = state.tokens.begin() + known;
   Prefill prefill;
-  prefill.known = common;
-  prefill.instead.assign(ours, ours + std::min<std::ptrdiff_t>(state.tokens.end() - ours, 16));
-  if (!(whole && ours == state.tokens.end() && !state.logits.empty())) {
-    // The last token is computed again if its logits are gone.
-    const int wanted = whole ? std::max(0, common - 1) : common;
-    state.reuse(prompt, wanted, prefill);
-  }
+  prefill.known = known;
+  prefill.instead.assign(after, after + std::min<std::ptrdiff_t>(state.tokens.end() - after, 16));
+  if (!state.stands_at(prompt)) state.reuse(prompt, wanted, prefill);
   prefill.reused = state.length();
   // Where one timeline left another, a third one may.
   if (prefill.known - prefill.reused >= kBranchMin) state.marks.push_back(prefill.known);
@@ -387,6 +402,17 @@ Prefill Session::sync(std::span<const Token> prompt, const PrefillProgress& prog
   state.marks.clear();
   prefill.seconds = seconds_since(start);
   return prefill;
+}
+
+int Session::to_compute(std::span<const Token> prompt) {
+  State& state = *state_;
+  state.drop_drafts();
+  if (state.stands_at(prompt)) return 0;
+  int reused = state.reachable(state.overlap(prompt).wanted);
+  if (state.timeline && !state.records_streams && !prompt.empty()) {
+    reused = std::max(reused, state.timeline.reachable(prompt));
+  }
+  return static_cast<int>(prompt.size()) - reused;
 }
 
 void Session::remember_at(int position) {
@@ -440,15 +466,16 @@ Session Session::fork() const {
 
 void Session::save(const std::filesystem::path& file) const {
   state_->drop_drafts();
-  write_session(file, state_->engine->fingerprint(), state_->cache,
-                {.tokens = state_->tokens, .logits = state_->logits});
+  write_session(
+      file, state_->engine->fingerprint(), state_->cache,
+      {.tokens = {state_->tokens.begin(), state_->tokens.end()}, .logits = state_->logits});
 }
 
 Session Session::restore(std::shared_ptr<const Engine> engine, const std::filesystem::path& file) {
   auto state = std::make_unique<State>(std::move(engine), Timeline());
   SessionContents contents = read_session(file, state->engine->fingerprint(),
                                           state->engine->config().vocab_size, state->cache);
-  state->tokens = std::move(contents.tokens);
+  state->tokens = TokenList(std::move(contents.tokens));
   state->logits = std::move(contents.logits);
   return Session(std::move(state));
 }
@@ -500,20 +527,19 @@ void Session::fill_random(std::span<const Token> tokens) {
   state.drop_drafts();
   state.go_back(0);
   try {
-    state.tokens.reserve(tokens.size());
     engine::fill_random(state.cache, static_cast<int>(tokens.size()));
+    state.tokens.assign(tokens);
   } catch (const std::bad_alloc&) {
     state.cache.clear();
     throw Error(fmt::format("not enough memory for a context of {} tokens", tokens.size()));
   }
-  state.tokens.assign(tokens.begin(), tokens.end());
 }
 
 std::int64_t Session::bytes() const noexcept {
   const State& state = *state_;
-  const std::size_t beside =
-      state.tokens.capacity() * sizeof(Token) + state.logits.capacity() * sizeof(float) +
-      state.streams.capacity() * sizeof(float) + state.before_chunk.bytes.capacity();
+  const std::size_t beside = state.tokens.bytes() + state.logits.capacity() * sizeof(float) +
+                             state.streams.capacity() * sizeof(float) +
+                             state.before_chunk.bytes.capacity();
   return state.cache.bytes() + state.snapshots.bytes() + state.drafter.bytes() +
          static_cast<std::int64_t>(beside);
 }

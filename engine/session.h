@@ -20,6 +20,7 @@ struct Prefill {
   int reused = 0;       // tokens whose state was there: after going back, the latest kept moment
   int prefilled = 0;    // tokens computed
   int reused_disk = 0;  // of the reused, whose rows were read from disk now
+  int damaged = 0;      // blocks and moments that were found damaged on disk, and are dropped
   double seconds = 0;
 
   // Where the prompt leaves everything that this session, or its cache, has seen: its first `known`
@@ -57,6 +58,9 @@ class Session {
   // with the session empty then, a result is not finite or a file of weights is not as it was.
   Prefill sync(std::span<const Token> prompt, const PrefillProgress& progress,
                std::stop_token stop);
+
+  // Tokens that sync(prompt) would compute now; the timeline stays as it is.
+  int to_compute(std::span<const Token> prompt);
 
   // Appends one token (decode). Returns logits [vocab_size], valid until the next call. Where the
   // engine drafts, they may have been computed before: drafts show in time and counts alone.

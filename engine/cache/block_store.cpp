@@ -20,10 +20,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Small enough that forgetting one is no great loss, large enough that a million tokens of V4-Flash
-// lie in 60 files.
-constexpr std::int64_t kSegmentBytes = std::int64_t{64} << 20;
-
 // A part that nobody finished for so long is left over from a run that ended.
 constexpr std::int64_t kLeftoverSeconds = 3600;
 
@@ -66,10 +62,25 @@ double tokens_saved(const CacheFile& file, std::int64_t block_bytes) {
   return static_cast<double>(file.bytes) / static_cast<double>(block_bytes) * kPageTokens;
 }
 
+std::int64_t bytes_of(const std::vector<CacheFile>& files) {
+  std::int64_t total = 0;
+  for (const CacheFile& file : files) {
+    if (file.kind != CacheFile::Kind::foreign) total += file.bytes;
+  }
+  return total;
+}
+
+// Blocks before a segment's first one in its timeline.
+std::int64_t depth_of(const CacheFile& file) {
+  if (file.kind != CacheFile::Kind::segment) return 0;
+  const auto first = Segment::first_of(file.path);
+  return first ? first->number : 0;
+}
+
 }  // namespace
 
-BlockStore::BlockStore(fs::path folder, SegmentKind kind)
-    : folder_(std::move(folder)), kind_(std::move(kind)) {}
+BlockStore::BlockStore(fs::path folder, SegmentKind kind, std::int64_t segment_bytes)
+    : folder_(std::move(folder)), kind_(std::move(kind)), segment_bytes_(segment_bytes) {}
 
 void BlockStore::prepare() {
   make_private(folder_.parent_path());
@@ -106,8 +117,19 @@ BlockStore::News BlockStore::look() {
   std::ranges::stable_sort(news.moments, std::less<>(), written);
   news.blocks = std::exchange(found_, {});
   for (int i = 0; i < std::ssize(segments_); ++i) {
-    if (i != active_) list_new(i, news.blocks);
+    std::shared_ptr<Segment>& segment = segments_[static_cast<std::size_t>(i)];
+    if (!segment) continue;
+    if (segment->is_gone()) {
+      segment = nullptr;
+      news.gone.push_back(i);
+      if (i == active_) active_ = -1;
+    } else if (i != active_) {
+      list_new(i, news.blocks);
+    }
   }
+  std::erase_if(news.blocks, [&](const StoredBlock& block) {
+    return std::ranges::count(news.gone, block.place.segment) > 0;
+  });
   return news;
 }
 
@@ -123,21 +145,25 @@ std::shared_ptr<Segment> BlockStore::segment(int index) const {
 }
 
 bool BlockStore::read(Place place, BlockKey key, std::span<std::byte> page) const noexcept {
-  return segment(place.segment)->read(place.record, key, page);
+  const auto from = segment(place.segment);
+  return from && from->read(place.record, key, page);
 }
 
 Page BlockStore::map(Place place) const {
-  return segment(place.segment)->map(place.record);
+  const auto from = segment(place.segment);
+  return from ? from->map(place.record) : nullptr;
 }
 
 // One that has room and that nobody else appends to, or a new one.
 void BlockStore::choose_segment() {
   if (active_ >= 0) {
-    if (segments_[static_cast<std::size_t>(active_)]->bytes() < kSegmentBytes) return;
+    Segment& active = *segments_[static_cast<std::size_t>(active_)];
+    if (active.bytes() < segment_bytes_ && !active.is_gone()) return;
+    active.end_appending();
     active_ = -1;
   }
   for (std::size_t i = 0; i < segments_.size(); ++i) {
-    if (segments_[i]->bytes() >= kSegmentBytes) continue;
+    if (!segments_[i] || segments_[i]->bytes() >= segment_bytes_) continue;
     if (!segments_[i]->begin_appending()) continue;
     active_ = static_cast<int>(i);
     list_new(active_, found_);
@@ -177,35 +203,64 @@ void BlockStore::remove(const fs::path& moment) noexcept {
 }
 
 void BlockStore::touch(const std::set<int>& segments, const fs::path& moment) noexcept {
-  for (const int index : segments) segment(index)->touch();
+  for (const int index : segments) {
+    if (const auto used = segment(index)) used->touch();
+  }
   if (!moment.empty()) static_cast<void>(::utimensat(AT_FDCWD, moment.c_str(), nullptr, 0));
 }
 
+void BlockStore::hold(const std::set<int>& segments) noexcept {
+  const std::lock_guard lock(mutex_);
+  for (int i = 0; i < std::ssize(segments_); ++i) {
+    Segment* one = segments_[static_cast<std::size_t>(i)].get();
+    if (one == nullptr) continue;
+    one->hold(segments.contains(i));
+    if (segments.contains(i)) one->touch();
+  }
+}
+
 std::int64_t BlockStore::bytes() const {
-  std::int64_t total = 0;
-  for (const CacheFile& file : cache_files(folder_)) total += file.bytes;
-  return total;
+  return bytes_of(cache_files(folder_));
 }
 
 void BlockStore::shrink(std::int64_t bytes) noexcept {
   std::vector<CacheFile> files = cache_files(folder_);
-  std::int64_t total = 0;
-  for (const CacheFile& file : files) total += file.bytes;
+  std::int64_t total = bytes_of(files);
+  if (total <= bytes) return;
   const std::int64_t now = now_s();
   const std::int64_t block_bytes = kind_.page_bytes + static_cast<std::int64_t>(sizeof(RecordHead));
-  const auto worth = [&](const CacheFile& file) {
-    const auto age = static_cast<double>(std::max<std::int64_t>(now - file.used_s, 0) + 60);
-    return tokens_saved(file, block_bytes) / static_cast<double>(file.bytes + 1) / age;
+  // The segments of a way are used together; of those the deepest goes first, because without the
+  // first one nobody gets to the others.
+  struct Candidate {
+    double worth;
+    std::int64_t depth;
+    const CacheFile* file;
+    auto rank() const { return std::pair(worth, -depth); }
   };
-  std::ranges::sort(files, std::less<>(), worth);
+  std::vector<Candidate> candidates;
   for (const CacheFile& file : files) {
+    if (file.kind != CacheFile::Kind::segment && file.kind != CacheFile::Kind::moment) continue;
+    const auto minutes = static_cast<double>(std::max<std::int64_t>(now - file.used_s, 0) / 60 + 1);
+    const double saved = tokens_saved(file, block_bytes) / static_cast<double>(file.bytes + 1);
+    candidates.push_back({.worth = saved / minutes, .depth = depth_of(file), .file = &file});
+  }
+  std::ranges::sort(candidates, {}, &Candidate::rank);
+  for (const Candidate& candidate : candidates) {
     if (total <= bytes) return;
-    if (file.kind == CacheFile::Kind::leftover) continue;
-    if (remove_file(file)) total -= file.bytes;
+    if (remove_file(*candidate.file)) total -= candidate.file->bytes;
   }
 }
 
 std::vector<CacheFile> cache_files(const fs::path& folder) {
+  // One that holds less than a mark was left behind when its writer began.
+  const auto kind_of = [](const fs::path& path, const FileMark& mark, const CacheFile& file) {
+    constexpr std::int64_t kMarkBytes = sizeof mark.magic + sizeof mark.version;
+    if (file.bytes < kMarkBytes && now_s() - file.used_s > kLeftoverSeconds) {
+      return CacheFile::Kind::leftover;
+    }
+    if (!begins_with(path, mark)) return CacheFile::Kind::foreign;
+    return mark == kSegmentMark ? CacheFile::Kind::segment : CacheFile::Kind::moment;
+  };
   std::vector<CacheFile> files;
   std::error_code failed;
   for (auto at = fs::directory_iterator(folder, failed); !failed && at != fs::directory_iterator();
@@ -215,11 +270,11 @@ std::vector<CacheFile> cache_files(const fs::path& folder) {
     if (::lstat(path.c_str(), &about) != 0 || !S_ISREG(about.st_mode)) continue;
     CacheFile file{.path = path, .bytes = about.st_size, .used_s = about.st_mtim.tv_sec};
     if (path.extension() == ".rows") {
-      file.kind = CacheFile::Kind::segment;
+      file.kind = kind_of(path, kSegmentMark, file);
       struct stat index = {};
       if (::lstat(index_of(path).c_str(), &index) == 0) file.bytes += index.st_size;
     } else if (path.extension() == ".moment") {
-      file.kind = CacheFile::Kind::moment;
+      file.kind = kind_of(path, kMomentMark, file);
     } else if (path.extension() == ".part" && now_s() - file.used_s > kLeftoverSeconds) {
       file.kind = CacheFile::Kind::leftover;
     } else if (path.extension() == ".index" &&
@@ -234,9 +289,11 @@ std::vector<CacheFile> cache_files(const fs::path& folder) {
 }
 
 bool remove_file(const CacheFile& file) noexcept {
+  if (file.kind == CacheFile::Kind::foreign) return false;
+  const Descriptor open(::open(file.path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+  if (open && is_used(open.get())) return false;
   if (file.kind != CacheFile::Kind::segment) return ::unlink(file.path.c_str()) == 0;
-  const Descriptor rows(::open(file.path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-  if (!rows || ::flock(rows.get(), LOCK_EX | LOCK_NB) != 0) return false;
+  if (!open || ::flock(open.get(), LOCK_EX | LOCK_NB) != 0) return false;
   ::unlink(index_of(file.path).c_str());
   return ::unlink(file.path.c_str()) == 0;
 }

@@ -20,8 +20,14 @@ namespace fathom::engine {
 // Safe to use from several threads; any number of processes may use the same folder.
 class BlockStore {
  public:
-  // `folder` need not exist. Throws nothing: what cannot be read is not there.
-  BlockStore(std::filesystem::path folder, SegmentKind kind);
+  // Small enough that forgetting one is no great loss, large enough that a million tokens of
+  // V4-Flash lie in 60 files.
+  static constexpr std::int64_t kSegmentBytes = std::int64_t{64} << 20;
+
+  // `folder` need not exist. Throws nothing: what cannot be read is not there. A segment that has
+  // `segment_bytes` gets no more blocks.
+  BlockStore(std::filesystem::path folder, SegmentKind kind,
+             std::int64_t segment_bytes = kSegmentBytes);
 
   // What has come to lie in the folder since the last call, of this store's kind.
   struct StoredBlock {
@@ -35,6 +41,7 @@ class BlockStore {
   struct News {
     std::vector<StoredBlock> blocks;
     std::vector<StoredMoment> moments;
+    std::vector<int> gone;  // segments that somebody removed
   };
   News look();
 
@@ -52,10 +59,12 @@ class BlockStore {
 
   // Marks as used what was read, so that other files go first.
   void touch(const std::set<int>& segments, const std::filesystem::path& moment) noexcept;
+  // Live sessions stand on these segments and no others: nobody evicts them, in no process.
+  void hold(const std::set<int>& segments) noexcept;
 
   std::int64_t bytes() const;  // of all files in the folder that this version wrote
   // Removes what is worth least until at most `bytes` are left, other models' files included; never
-  // a segment that somebody appends to.
+  // a segment that somebody appends to or holds, nor a file of another version.
   void shrink(std::int64_t bytes) noexcept;
 
  private:
@@ -65,16 +74,19 @@ class BlockStore {
 
   const std::filesystem::path folder_;
   const SegmentKind kind_;
+  const std::int64_t segment_bytes_;
   mutable std::mutex mutex_;
-  std::vector<std::shared_ptr<Segment>> segments_;  // guarded by mutex_, and so what follows
+  std::vector<std::shared_ptr<Segment>> segments_;  // guarded by mutex_, and so what follows;
+                                                    // null: gone
   std::set<std::filesystem::path> seen_;
   std::vector<StoredBlock> found_;  // when a segment was opened for appending, for look()
   int active_ = -1;  // the segment that this process appends to; looking at it is the writer's
 };
 
-// Of a folder of the cache: its files of this version. For commands that load no model.
+// Of a folder of the cache: its files. For commands that load no model.
 struct CacheFile {
-  enum class Kind { segment, moment, leftover };
+  // foreign: of another version, or not ours at all; nobody removes it.
+  enum class Kind { segment, moment, leftover, foreign };
   std::filesystem::path path;
   Kind kind = Kind::leftover;
   std::int64_t bytes = 0;   // with its index
@@ -82,7 +94,8 @@ struct CacheFile {
 };
 std::vector<CacheFile> cache_files(const std::filesystem::path& folder);
 
-// Removes a segment and its index unless somebody appends to it; or a moment.
+// Removes a segment and its index, or a moment, unless somebody appends to it or holds it. False if
+// it is still there.
 bool remove_file(const CacheFile& file) noexcept;
 
 }  // namespace fathom::engine

@@ -3,10 +3,21 @@
 
 #include <cerrno>
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 namespace fathom::engine {
+namespace {
+
+struct flock whole_file(int type) noexcept {
+  struct flock lock = {};
+  lock.l_type = static_cast<short>(type);
+  lock.l_whence = SEEK_SET;
+  return lock;
+}
+
+}  // namespace
 
 Descriptor::~Descriptor() {
   if (number_ >= 0) ::close(number_);
@@ -37,6 +48,24 @@ bool write_all(int file, std::span<const std::byte> from, std::int64_t at) noexc
 std::int64_t size_of(int file) noexcept {
   struct stat about = {};
   return ::fstat(file, &about) == 0 ? about.st_size : 0;
+}
+
+bool begins_with(const std::filesystem::path& file, const FileMark& mark) noexcept {
+  const Descriptor in(::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  FileMark found;
+  constexpr std::size_t kBytes = sizeof found.magic + sizeof found.version;
+  const auto bytes = std::as_writable_bytes(std::span(&found, 1)).first(kBytes);
+  return in && read_all(in.get(), bytes, 0) && found == mark;
+}
+
+void mark_used(int file, bool used) noexcept {
+  struct flock lock = whole_file(used ? F_RDLCK : F_UNLCK);
+  ::fcntl(file, F_OFD_SETLK, &lock);
+}
+
+bool is_used(int file) noexcept {
+  struct flock lock = whole_file(F_WRLCK);
+  return ::fcntl(file, F_OFD_SETLK, &lock) != 0 && (errno == EAGAIN || errno == EACCES);
 }
 
 }  // namespace fathom::engine

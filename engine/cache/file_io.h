@@ -1,8 +1,10 @@
 // Whole reads and writes at a place of a file, and a descriptor that closes itself.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <span>
 #include <utility>
 
@@ -29,5 +31,19 @@ bool read_all(int file, std::span<std::byte> to, std::int64_t at) noexcept;
 bool write_all(int file, std::span<const std::byte> from, std::int64_t at) noexcept;
 
 std::int64_t size_of(int file) noexcept;  // 0 if it cannot be had
+
+// How a file of the cache begins: which kind it is, and in which version it was written.
+struct FileMark {
+  std::array<char, 8> magic{};
+  std::uint32_t version = 0;
+  bool operator==(const FileMark&) const = default;
+};
+bool begins_with(const std::filesystem::path& file, const FileMark& mark) noexcept;
+
+// Says to other processes that an open file is in use, until it is closed or `used` is false; with
+// file locks of another kind than flock, so that whoever appends is not hindered.
+void mark_used(int file, bool used) noexcept;
+// Whether anybody has said so. `file` must be open for writing.
+bool is_used(int file) noexcept;
 
 }  // namespace fathom::engine

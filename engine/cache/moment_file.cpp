@@ -12,13 +12,9 @@
 #include <fmt/format.h>
 
 #include "engine/cache/checksum.h"
-#include "engine/cache/file_io.h"
 
 namespace fathom::engine {
 namespace {
-
-constexpr std::array<char, 8> kMagic = {'F', 'A', 'T', 'H', 'O', 'M', 'M', 'O'};
-constexpr std::uint32_t kVersion = 2;
 
 std::uint64_t sum_of_head(const MomentHead& head) noexcept {
   const auto* begin = reinterpret_cast<const std::byte*>(&head);
@@ -28,8 +24,8 @@ std::uint64_t sum_of_head(const MomentHead& head) noexcept {
 std::optional<MomentHead> read_head(int file) noexcept {
   MomentHead head;
   if (!read_all(file, std::as_writable_bytes(std::span(&head, 1)), 0)) return std::nullopt;
-  const bool whole = head.magic == kMagic && head.version == kVersion && head.tokens > 0 &&
-                     head.state_bytes >= 0 && head.head_sum == sum_of_head(head);
+  const bool whole = head.mark == kMomentMark && head.tokens > 0 && head.state_bytes >= 0 &&
+                     head.head_sum == sum_of_head(head);
   if (!whole || size_of(file) != static_cast<std::int64_t>(sizeof head) + head.state_bytes) {
     return std::nullopt;
   }
@@ -41,8 +37,7 @@ std::optional<MomentHead> read_head(int file) noexcept {
 void write_moment(const std::filesystem::path& file, BlockKey root, BlockKey after,
                   const Moment& moment) {
   const auto state = std::as_bytes(std::span(moment.state->bytes));
-  MomentHead head{.magic = kMagic,
-                  .version = kVersion,
+  MomentHead head{.mark = kMomentMark,
                   .named = moment.origin.named ? 1U : 0U,
                   .root = root,
                   .after = after,

@@ -8,14 +8,16 @@
 #include <optional>
 #include <vector>
 
+#include "engine/cache/file_io.h"
 #include "engine/cache/prefix_tree.h"
 
 namespace fathom::engine {
 
+inline constexpr FileMark kMomentMark = {{'F', 'A', 'T', 'H', 'O', 'M', 'M', 'O'}, 2};
+
 // What stands before the state.
 struct MomentHead {
-  std::array<char, 8> magic{};
-  std::uint32_t version = 0;
+  FileMark mark;
   std::uint32_t named = 0;
   BlockKey root;
   BlockKey after;

@@ -194,6 +194,14 @@ void PrefixTree::lose_page(BlockKey key) noexcept {
   }
 }
 
+void PrefixTree::lose_segment(int segment) {
+  std::vector<BlockKey> lost;
+  for (const auto& [key, node] : nodes_) {
+    if (node.known && node.block.place.segment == segment) lost.push_back(key);
+  }
+  for (const BlockKey key : lost) lose_page(key);
+}
+
 void PrefixTree::lose_moment(BlockKey after, const std::filesystem::path& file) noexcept {
   const auto found = nodes_.find(after);
   if (found == nodes_.end()) return;

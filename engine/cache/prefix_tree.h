@@ -21,8 +21,8 @@ namespace fathom::engine {
 inline constexpr int kMomentEvery = 4096;
 static_assert(kMomentEvery % kPageTokens == 0);
 
-// Moments of one timeline at steps that stay in memory.
-inline constexpr int kStepsKept = 64;
+// Moments of one timeline at steps that stay in memory: 64 to go back to, and where it stands.
+inline constexpr int kStepsKept = 65;
 
 // Where a block lies on disk.
 struct Place {
@@ -85,6 +85,7 @@ class PrefixTree {
 
   const Block* block(BlockKey key) const noexcept;  // null: unknown
   void lose_page(BlockKey key) noexcept;            // its place turned out to be damaged
+  void lose_segment(int segment);                   // all of its places
   void lose_moment(BlockKey after, const std::filesystem::path& file) noexcept;
   std::vector<Moment> moments(BlockKey after) const;
   // Counts the blocks of a way as used now.

@@ -20,14 +20,11 @@ namespace {
 
 constexpr std::int64_t kHeaderBytes = 4096;  // rows begin on a page of memory
 constexpr std::int64_t kAlignment = 64;
-constexpr std::array<char, 8> kMagic = {'F', 'A', 'T', 'H', 'O', 'M', 'K', 'V'};
-constexpr std::uint32_t kVersion = 1;
 constexpr int kFlags = O_CLOEXEC | O_NOFOLLOW;
 constexpr std::uint32_t kRecordMagic = 0x314B4C42;  // "BLK1"
 
 struct FileHeader {
-  std::array<char, 8> magic = kMagic;
-  std::uint32_t version = kVersion;
+  FileMark mark = kSegmentMark;
   std::uint32_t zero = 0;
   std::int64_t page_bytes = 0;
   BlockKey root;
@@ -57,7 +54,7 @@ std::span<std::byte> bytes_of(T& value) noexcept {
 std::optional<SegmentKind> read_kind(int file) noexcept {
   FileHeader header;
   if (!read_all(file, bytes_of(header), 0)) return std::nullopt;
-  if (header.magic != kMagic || header.version != kVersion || header.page_bytes <= 0 ||
+  if (header.mark != kSegmentMark || header.page_bytes <= 0 ||
       header.sum != sum_before(header, header.sum)) {
     return std::nullopt;
   }
@@ -100,6 +97,15 @@ std::optional<SegmentKind> Segment::kind_of(const std::filesystem::path& file) {
   return rows ? read_kind(rows.get()) : std::nullopt;
 }
 
+std::optional<RecordHead> Segment::first_of(const std::filesystem::path& file) {
+  const Descriptor rows(::open(file.c_str(), O_RDONLY | kFlags));
+  RecordHead head;
+  if (!rows || !read_kind(rows.get()) || !read_all(rows.get(), bytes_of(head), kHeaderBytes)) {
+    return std::nullopt;
+  }
+  return is_whole(head) ? std::optional(head) : std::nullopt;
+}
+
 std::shared_ptr<Segment> Segment::open(const std::filesystem::path& file, const SegmentKind& kind) {
   std::shared_ptr<Segment> segment(new Segment);
   segment->file_ = file;
@@ -138,6 +144,21 @@ bool Segment::begin_appending() {
   rows_out_ = std::move(rows);
   index_out_ = std::move(index);
   return true;
+}
+
+void Segment::end_appending() noexcept {
+  rows_out_ = Descriptor();
+  index_out_ = Descriptor();
+}
+
+bool Segment::is_gone() const noexcept {
+  struct stat about = {};
+  return ::fstat(rows_.get(), &about) != 0 || about.st_nlink == 0;
+}
+
+void Segment::hold(bool held) noexcept {
+  if (held != held_) mark_used(rows_.get(), held);
+  held_ = held;
 }
 
 std::vector<Segment::Listed> Segment::list_new() {

@@ -16,6 +16,8 @@
 
 namespace fathom::engine {
 
+inline constexpr FileMark kSegmentMark = {{'F', 'A', 'T', 'H', 'O', 'M', 'K', 'V'}, 1};
+
 // What a segment's blocks have in common.
 struct SegmentKind {
   BlockKey root;  // of the fingerprint
@@ -46,6 +48,9 @@ class Segment {
   // What the header of `file` says; empty if it is no segment of this version or is damaged.
   static std::optional<SegmentKind> kind_of(const std::filesystem::path& file);
 
+  // The head of the first record in `file`; empty as above.
+  static std::optional<RecordHead> first_of(const std::filesystem::path& file);
+
   // A new one, to append to. Throws std::system_error.
   static std::shared_ptr<Segment> create(const std::filesystem::path& file,
                                          const SegmentKind& kind);
@@ -53,6 +58,12 @@ class Segment {
   // From now on this process alone appends. Cuts a torn tail. False if another process does, or if
   // the file may not be written or is gone. list_new() must follow before the first append().
   bool begin_appending();
+  void end_appending() noexcept;  // another process may go on, or remove the file
+
+  // Whether somebody removed the file: its bytes stay until nobody has it open.
+  bool is_gone() const noexcept;
+  // Says to whoever evicts that live sessions stand on these blocks.
+  void hold(bool held) noexcept;
 
   const std::filesystem::path& file() const noexcept { return file_; }
   std::int64_t records() const noexcept { return records_; }  // seen so far
@@ -95,6 +106,7 @@ class Segment {
   Descriptor rows_out_;
   Descriptor index_out_;
   std::int64_t records_ = 0;
+  bool held_ = false;
 
   struct Mapping;
   std::mutex mutex_;

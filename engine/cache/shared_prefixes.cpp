@@ -4,10 +4,13 @@
 #include <algorithm>
 #include <atomic>
 #include <exception>
+#include <filesystem>
 #include <new>
 #include <set>
+#include <unordered_set>
 #include <utility>
 
+#include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -20,8 +23,12 @@ namespace {
 // References to pages that sessions hold anyway: as long as the disk keeps up, this is no memory.
 constexpr std::int64_t kQueueBytesMax = std::int64_t{1} << 30;
 
-// Bytes written between two looks at how much the folder takes.
+// Bytes written between two looks at how much the folder takes; less where it may take little.
 constexpr std::int64_t kMeasureEvery = std::int64_t{16} << 20;
+constexpr std::int64_t kMeasuresPerLimit = 16;
+
+// Of the folder's limit, so that eviction has a choice.
+constexpr std::int64_t kSegmentsPerLimit = 8;
 
 // What a timeline's ends may take on disk beside the newest: 64 steps of a small model, none of
 // V4-Flash, where one takes 15 MB and 200 of them would outweigh the rows.
@@ -29,6 +36,13 @@ constexpr std::int64_t kOlderEndsBytes = std::int64_t{12} << 20;
 
 SegmentKind kind_for(BlockKey root, std::string_view fingerprint, const CacheShape& shape) {
   return {.root = root, .page_bytes = shape.page_bytes, .fingerprint = std::string(fingerprint)};
+}
+
+// Empty, and held by nobody, if it is gone.
+Descriptor held_file(const std::filesystem::path& file) {
+  Descriptor held(::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  if (held) mark_used(held.get(), /*used=*/true);
+  return held;
 }
 
 std::int64_t state_bytes(const Moment& moment) {
@@ -46,7 +60,8 @@ PrefixCache::Parts::Parts(std::string_view fingerprint, std::shared_ptr<const Ca
       tree_(root_, page_bytes_),
       next_shrink_(options_.memory_bytes) {
   if (options_.folder.empty()) return;
-  store_.emplace(options_.folder / "v1", kind_for(root_, fingerprint, *shape_));
+  store_.emplace(options_.folder / "v1", kind_for(root_, fingerprint, *shape_),
+                 std::min(BlockStore::kSegmentBytes, options_.disk_bytes / kSegmentsPerLimit));
   try {
     store_->prepare();
     writes_ = true;
@@ -70,6 +85,7 @@ PrefixCache::Parts::~Parts() {
 void PrefixCache::Parts::see_news() {
   if (!store_) return;
   const BlockStore::News news = store_->look();
+  for (const int segment : news.gone) tree_.lose_segment(segment);
   for (const BlockStore::StoredBlock& found : news.blocks) {
     tree_.add(found.head.key, {.parent = found.head.parent,
                                .number = static_cast<int>(found.head.number),
@@ -82,10 +98,9 @@ void PrefixCache::Parts::see_news() {
     if (found.moment.origin.named && found.moment.tokens % kMomentEvery != 0) {
       std::error_code failed;
       const auto bytes = std::filesystem::file_size(found.moment.file, failed);
-      ends_[found.moment.origin.owner].push_back(
-          {.after = found.after,
-           .moment = found.moment,
-           .bytes = failed ? 0 : static_cast<std::int64_t>(bytes)});
+      End end{.after = found.after, .moment = found.moment};
+      end.bytes = failed ? 0 : static_cast<std::int64_t>(bytes);
+      ends_[found.moment.origin.owner].push_back(std::move(end));
     }
   }
 }
@@ -102,9 +117,10 @@ PrefixCache::Parts::Found PrefixCache::Parts::longest_prefix(std::span<const Tok
     if (stop.moment.tokens > whole) continue;
     Prefix prefix{.tokens = stop.moment.tokens, .moment = stop.moment.state};
     lock.unlock();
-    const bool loaded = load(path, stop, prefix, whole);
+    const Loaded loaded = load(path, stop, prefix, whole);
     lock.lock();
-    if (!loaded) continue;
+    if (loaded == Loaded::damaged) ++found.damaged;
+    if (loaded != Loaded::yes) continue;
     for (std::size_t i = 0; i < prefix.pages.size(); ++i) {
       const BlockKey key = path.steps[i].key;
       if (const Block* block = tree_.block(key)) {
@@ -124,21 +140,31 @@ PrefixCache::Parts::Found PrefixCache::Parts::longest_prefix(std::span<const Tok
   return found;
 }
 
-bool PrefixCache::Parts::load(const PrefixTree::Path& path, const PrefixTree::Stop& stop,
-                              Prefix& prefix, int& whole) {
+int PrefixCache::Parts::reachable(std::span<const Token> prompt) {
+  const std::lock_guard lock(mutex_);
+  see_news();
+  const PrefixTree::Path path = tree_.walk(prompt, 0, static_cast<int>(prompt.size()) - 1);
+  return path.stops.empty() ? 0 : path.stops.front().moment.tokens;
+}
+
+PrefixCache::Parts::Loaded PrefixCache::Parts::load(const PrefixTree::Path& path,
+                                                    const PrefixTree::Stop& stop, Prefix& prefix,
+                                                    int& whole) {
   std::set<int> segments;
-  const auto drop = [this](auto&& forget) {
+  const auto drop = [this](bool gone, auto&& forget) {
     const std::lock_guard lock(mutex_);
     forget(tree_);
-    ++dropped_;
+    dropped_ += gone ? 0 : 1;
+    return gone ? Loaded::gone : Loaded::damaged;
   };
   if (!prefix.moment) {
     prefix.moment = read_moment(stop.moment.file);
     const bool fits = prefix.moment && prefix.moment->tokens == stop.moment.tokens &&
                       std::ssize(prefix.moment->bytes) == shape_->state_bytes(stop.moment.tokens);
     if (!fits) {
-      drop([&](PrefixTree& tree) { tree.lose_moment(stop.after, stop.moment.file); });
-      return false;
+      std::error_code failed;
+      return drop(!std::filesystem::exists(stop.moment.file, failed),
+                  [&](PrefixTree& tree) { tree.lose_moment(stop.after, stop.moment.file); });
     }
   }
   const auto blocks = static_cast<std::size_t>(stop.moment.tokens / kPageTokens);
@@ -152,15 +178,15 @@ bool PrefixCache::Parts::load(const PrefixTree::Path& path, const PrefixTree::St
   const std::vector<Page> read = read_pages(path, missing);
   for (std::size_t i = 0; i < missing.size(); ++i) {
     if (!read[i]) {
-      drop([&](PrefixTree& tree) { tree.lose_page(path.steps[missing[i]].key); });
       whole = static_cast<int>(missing[i]) * kPageTokens + kPageTokens - 1;
-      return false;
+      return drop(/*gone=*/false,
+                  [&](PrefixTree& tree) { tree.lose_page(path.steps[missing[i]].key); });
     }
     prefix.pages[missing[i]] = read[i];
   }
   prefix.disk_tokens = static_cast<int>(missing.size()) * kPageTokens;
   if (store_) store_->touch(segments, stop.moment.file);
-  return true;
+  return Loaded::yes;
 }
 
 // The missing steps' pages, all of them checked; null from the first damaged one on.
@@ -266,10 +292,15 @@ void PrefixCache::Parts::shrink_if_needed() {
 
 void PrefixCache::Parts::write_tasks(const std::stop_token& stop) {
   // The engine's threads come first.
-  constexpr int kNice = 10;
+  constexpr int kNice = 19;
   ::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), kNice);
   std::unique_lock lock(mutex_);
-  while (changed_.wait(lock, stop, [this] { return !queue_.empty(); })) {
+  while (changed_.wait(lock, stop, [this] { return !queue_.empty() || hold_due_; })) {
+    if (hold_due_) hold_files();
+    if (queue_.empty()) {
+      changed_.notify_all();
+      continue;
+    }
     const Task task = std::move(queue_.front());
     queue_.pop_front();
     writing_ = true;
@@ -281,8 +312,8 @@ void PrefixCache::Parts::write_tasks(const std::stop_token& stop) {
     }
     lock.lock();
     writing_ = false;
-    if (const auto* block = std::get_if<BlockTask>(&task)) {
-      queued_bytes_ -= block != nullptr ? page_bytes_ : 0;
+    if (std::holds_alternative<BlockTask>(task)) {
+      queued_bytes_ -= page_bytes_;
     } else {
       queued_bytes_ -= state_bytes(std::get<MomentTask>(task).moment);
     }
@@ -307,24 +338,88 @@ void PrefixCache::Parts::write(const BlockTask& task) {
   {
     const std::lock_guard lock(mutex_);
     tree_.add(task.key, stored);
+    // The one before is full, and no longer locked by appending to it.
+    if (std::exchange(written_segment_, stored.place.segment) != stored.place.segment) {
+      hold_files();
+    }
   }
-  written_bytes_ += page_bytes_;
-  if (written_bytes_ < kMeasureEvery) return;
+  keep_within(page_bytes_);
+}
+
+void PrefixCache::Parts::keep_within(std::int64_t written_bytes) {
+  written_bytes_ += written_bytes;
+  if (written_bytes_ < std::min(kMeasureEvery, options_.disk_bytes / kMeasuresPerLimit)) return;
   written_bytes_ = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    hold_files();
+  }
   store_->shrink(options_.disk_bytes);
+  const std::lock_guard lock(mutex_);
+  see_news();
+}
+
+void PrefixCache::Parts::hold_files() {
+  hold_due_ = false;
+  store_->hold(segments_in_use());
+  std::set<std::uint64_t> owners;
+  for (const auto& [timeline, standing] : live_) owners.insert(standing.owner);
+  for (auto& [owner, ends] : ends_) {
+    for (End& end : ends) {
+      const bool held = &end == &ends.back() && owners.contains(owner);
+      if (held != static_cast<bool>(end.held))
+        end.held = held ? held_file(end.moment.file) : Descriptor();
+    }
+  }
+}
+
+std::set<int> PrefixCache::Parts::segments_in_use() const {
+  std::set<int> segments;
+  std::unordered_set<BlockKey, BlockKeyHash> seen;
+  for (const auto& [timeline, standing] : live_) {
+    BlockKey key = standing.end;
+    for (const Block* block = tree_.block(key); block != nullptr && seen.insert(key).second;
+         block = tree_.block(key)) {
+      if (block->place.segment >= 0) segments.insert(block->place.segment);
+      key = block->parent;
+    }
+  }
+  return segments;
+}
+
+void PrefixCache::Parts::stands_at(std::uint64_t timeline, std::uint64_t owner, BlockKey key) {
+  const std::lock_guard lock(mutex_);
+  const bool begins = live_.insert_or_assign(timeline, Standing{.owner = owner, .end = key}).second;
+  const Block* block = tree_.block(key);
+  // Whoever goes on writes to a segment that is locked anyway; what was there needs a lock now.
+  const bool stored = block != nullptr && block->place.segment >= 0;
+  if (!writes_ || (!begins && !stored)) return;
+  hold_due_ = true;
+  changed_.notify_all();
+}
+
+void PrefixCache::Parts::ends(std::uint64_t timeline) noexcept {
+  const std::lock_guard lock(mutex_);
+  if (live_.erase(timeline) == 0 || !writes_) return;
+  hold_due_ = true;
+  changed_.notify_all();
 }
 
 void PrefixCache::Parts::write(const MomentTask& task) {
   Moment stored = task.moment;
   stored.file = store_->append(task.after, task.moment);
   stored.state = nullptr;
-  const std::lock_guard lock(mutex_);
-  tree_.add(task.after, stored);
-  if (stored.tokens % kMomentEvery == 0) {
-    thin_multiples(task);
-  } else {
-    add_end(task.after, stored, state_bytes(task.moment));
+  {
+    const std::lock_guard lock(mutex_);
+    tree_.add(task.after, stored);
+    if (stored.tokens % kMomentEvery == 0) {
+      thin_multiples(task);
+    } else {
+      add_end(task.after, stored, state_bytes(task.moment));
+    }
+    hold_files();  // also counts them as used now, once a turn
   }
+  keep_within(state_bytes(task.moment));
 }
 
 void PrefixCache::Parts::remove_stored(BlockKey after, const std::filesystem::path& file) {
@@ -338,7 +433,7 @@ void PrefixCache::Parts::add_end(BlockKey after, const Moment& stored, std::int6
   std::erase_if(ends, [&](const End& end) { return end.moment.file == stored.file; });
   std::int64_t older = 0;
   for (const End& end : ends) older += end.bytes;
-  ends.push_back({.after = after, .moment = stored, .bytes = bytes});
+  ends.push_back(End{.after = after, .moment = stored, .bytes = bytes});
   while (std::ssize(ends) > kStepsKept || (older > kOlderEndsBytes && ends.size() > 1)) {
     older -= ends.front().bytes;
     remove_stored(ends.front().after, ends.front().moment.file);
@@ -389,7 +484,7 @@ CacheUse PrefixCache::Parts::use() const {
 
 void PrefixCache::Parts::flush() {
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [this] { return queue_.empty() && !writing_; });
+  changed_.wait(lock, [this] { return queue_.empty() && !writing_ && !hold_due_; });
 }
 
 }  // namespace fathom::engine

@@ -8,6 +8,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <span>
 #include <thread>
 #include <variant>
@@ -41,13 +42,20 @@ class PrefixCache::Parts {
     std::optional<Prefix> prefix;
     int known = 0;               // tokens of the prompt that some timeline begins with
     std::vector<Token> instead;  // what that timeline has next, some tokens of it
+    int damaged = 0;             // blocks and moments that turned out to be, and are dropped
   };
   Found longest_prefix(std::span<const Token> prompt, int longer_than);
+  int reachable(std::span<const Token> prompt);  // its tokens, if nothing is damaged
 
   // Takes a full page. False if another block has its key: then nothing may follow it.
   bool add_block(BlockKey key, const Block& block);
   // Takes a moment after the block `after`, whose way is known.
   void add_moment(BlockKey after, Moment moment);
+
+  // A live session stands at the end of this way of blocks, or is no longer there: what it stands
+  // on, and its owner's newest end, are not evicted from disk.
+  void stands_at(std::uint64_t timeline, std::uint64_t owner, BlockKey key);
+  void ends(std::uint64_t timeline) noexcept;
 
   CacheUse use() const;
   void flush();
@@ -67,10 +75,13 @@ class PrefixCache::Parts {
   void queue_block(BlockKey key, const Block& block);
   void queue_moment(BlockKey after, const Moment& moment);
   void shrink_if_needed();
+  std::set<int> segments_in_use() const;
 
-  // Reads what is not in memory. False, and less than before in `whole`, the tokens whose rows are
-  // not known to be damaged, if something is: that is forgotten, and computed again later.
-  bool load(const PrefixTree::Path& path, const PrefixTree::Stop& stop, Prefix& prefix, int& whole);
+  // Reads what is not in memory. What is damaged, or gone, is forgotten and computed again later;
+  // `whole` is then less: the tokens whose rows are not known to be damaged.
+  enum class Loaded { yes, damaged, gone };
+  Loaded load(const PrefixTree::Path& path, const PrefixTree::Stop& stop, Prefix& prefix,
+              int& whole);
   std::vector<Page> read_pages(const PrefixTree::Path& path,
                                const std::vector<std::size_t>& missing) const;
   void write_tasks(const std::stop_token& stop);
@@ -78,6 +89,8 @@ class PrefixCache::Parts {
   void write(const MomentTask& task);
   void thin_multiples(const MomentTask& task);
   void add_end(BlockKey after, const Moment& stored, std::int64_t bytes);
+  void hold_files();
+  void keep_within(std::int64_t written_bytes);
   void remove_stored(BlockKey after, const std::filesystem::path& file);
   void give_up_writing(const std::string& why) noexcept;
 
@@ -97,16 +110,25 @@ class PrefixCache::Parts {
     BlockKey after;
     Moment moment;
     std::int64_t bytes = 0;
+    Descriptor held = Descriptor();  // open as long as it must not be evicted
   };
   std::map<std::uint64_t, std::deque<End>> ends_;  // on disk, of named timelines, oldest first
   std::int64_t dropped_ = 0;
-  bool writes_ = false;  // the folder can be written
+  struct Standing {
+    std::uint64_t owner = 0;
+    BlockKey end;
+  };
+  std::map<std::uint64_t, Standing> live_;  // where sessions stand, by timeline
+  bool hold_due_ = false;                   // they stand on other files than those that are held
+  bool writes_ = false;                     // the folder can be written
   bool told_ = false;
   bool writing_ = false;  // a task is at work
   std::condition_variable_any changed_;
 
-  std::int64_t written_bytes_ = 0;  // the writer's alone: since the folder was last measured
-  std::jthread writer_;             // last: it uses all the others
+  // The writer's alone.
+  std::int64_t written_bytes_ = 0;  // since the folder was last measured
+  int written_segment_ = -1;
+  std::jthread writer_;  // last: it uses all the others
 };
 
 }  // namespace fathom::engine

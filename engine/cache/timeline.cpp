@@ -20,18 +20,45 @@ std::uint64_t owner_of(std::string_view name) noexcept {
 
 }  // namespace
 
+class Timeline::Stand {
+ public:
+  Stand(std::shared_ptr<PrefixCache> cache, Origin origin)
+      : cache_(std::move(cache)), owner_(origin.owner) {}
+  ~Stand() { cache_->parts().ends(number_); }
+  Stand(const Stand&) = delete;
+  Stand& operator=(const Stand&) = delete;
+
+  void at(BlockKey key) { cache_->parts().stands_at(number_, owner_, key); }
+
+ private:
+  const std::shared_ptr<PrefixCache> cache_;
+  const std::uint64_t owner_;
+  const std::uint64_t number_ = nobody();
+};
+
+Timeline::Timeline() = default;
+Timeline::Timeline(Timeline&&) noexcept = default;
+Timeline& Timeline::operator=(Timeline&&) noexcept = default;
+Timeline::~Timeline() = default;
+
 Timeline::Timeline(std::shared_ptr<PrefixCache> cache, std::string_view name)
-    : cache_(std::move(cache)), origin_{.owner = owner_of(name), .named = !name.empty()} {}
+    : cache_(std::move(cache)),
+      origin_{.owner = owner_of(name), .named = !name.empty()},
+      stand_(cache_ ? std::make_unique<Stand>(cache_, origin_) : nullptr) {}
 
 Timeline::Timeline(const Timeline& other)
     : cache_(other.cache_),
       origin_{.owner = nobody(), .named = false},
       keys_(other.keys_),
-      refused_(other.refused_) {}
+      refused_(other.refused_),
+      stand_(cache_ ? std::make_unique<Stand>(cache_, origin_) : nullptr) {
+  if (stand_ && !keys_.empty()) stand_->at(keys_.back());
+}
 
 void Timeline::follow(std::span<const Token> tokens, KvCache& cache) {
   if (!cache_ || refused_) return;
   const auto blocks = tokens.size() / kPageTokens;
+  if (keys_.size() >= blocks) return;
   while (keys_.size() < blocks) {
     const std::size_t number = keys_.size();
     const auto ids = tokens.subspan(number * kPageTokens, kPageTokens);
@@ -45,6 +72,7 @@ void Timeline::follow(std::span<const Token> tokens, KvCache& cache) {
     if (refused_) return;
     keys_.push_back(key);
   }
+  stand_->at(keys_.back());
 }
 
 void Timeline::add_moment(std::span<const Token> tokens, std::shared_ptr<const Snapshot> state) {
@@ -70,6 +98,10 @@ void Timeline::cut(int tokens) {
 PrefixCache::Parts::Found Timeline::find(std::span<const Token> prompt, int longer_than) const {
   if (!cache_) return {};
   return cache_->parts().longest_prefix(prompt, longer_than);
+}
+
+int Timeline::reachable(std::span<const Token> prompt) const {
+  return cache_ ? cache_->parts().reachable(prompt) : 0;
 }
 
 }  // namespace fathom::engine

@@ -14,14 +14,14 @@ namespace fathom::engine {
 // Does nothing without a cache. Used by one thread at a time.
 class Timeline {
  public:
-  Timeline() = default;
+  Timeline();
   // `name`: the same for sessions that go on with one another; empty: this session alone.
   Timeline(std::shared_ptr<PrefixCache> cache, std::string_view name);
   // A copy is a timeline of its own, without a name.
   Timeline(const Timeline& other);
-  Timeline(Timeline&&) noexcept = default;
-  Timeline& operator=(Timeline&&) noexcept = default;
-  ~Timeline() = default;
+  Timeline(Timeline&&) noexcept;
+  Timeline& operator=(Timeline&&) noexcept;
+  ~Timeline();
 
   // After the session's state changed: `tokens` are its own, `cache` theirs. Offers pages that are
   // full now. Throws nothing but std::bad_alloc.
@@ -34,6 +34,7 @@ class Timeline {
   void cut(int tokens);
 
   PrefixCache::Parts::Found find(std::span<const Token> prompt, int longer_than) const;
+  int reachable(std::span<const Token> prompt) const;  // tokens that find() would find
 
   explicit operator bool() const noexcept { return cache_ != nullptr; }
 
@@ -42,6 +43,10 @@ class Timeline {
   Origin origin_;
   std::vector<BlockKey> keys_;  // after each block that was offered
   bool refused_ = false;        // a block met another one under its key
+
+  // Tells the cache where this session stands, for as long as it lives.
+  class Stand;
+  std::unique_ptr<Stand> stand_;
 };
 
 }  // namespace fathom::engine

@@ -11,6 +11,7 @@
 
 #include <gtest/gtest.h>
 
+#include "engine/cache/block_store.h"
 #include "engine/error.h"
 #include "engine/session.h"
 #include "test_paths.h"
@@ -211,6 +212,72 @@ TEST(PrefixCache, TakesFromDiskWhatMemoryForgot) {
   Session session(engine(), cache);
   const Prefill prefill = session.sync(kTokens, {}, {});
   EXPECT_EQ(prefill.reused, 400);
+  EXPECT_EQ(copy(session.logits()), fresh_logits(kTokens));
+}
+
+TEST(PrefixCache, KeepsWithinItsDiskAlsoInOneLongRun) {
+  const tests::TempDir dir;
+  constexpr std::int64_t kDisk = 400 << 10;
+  const auto cache = cache_in(dir.path(), {.disk_bytes = kDisk});
+  for (unsigned seed = 0; seed < 30; ++seed) {
+    remembered(cache, some_tokens(300, seed), "a" + std::to_string(seed));
+    cache->flush();
+    EXPECT_LE(cache->use().disk_bytes, kDisk + kDisk / 4) << seed;
+  }
+  EXPECT_GT(cache->use().disk_bytes, kDisk / 4);
+}
+
+TEST(PrefixCache, EvictsFromDiskNothingThatALiveSessionStandsOn) {
+  const tests::TempDir dir;
+  {
+    const auto cache = cache_in(dir.path(), {.memory_bytes = 1, .disk_bytes = 400 << 10});
+    const Session live = remembered(cache, first(kTokens, 400), "live");
+    for (unsigned seed = 10; seed < 40; ++seed) remembered(cache, some_tokens(300, seed), "other");
+    cache->flush();
+    BlockStore(dir.path() / "v1", {.root = {}, .page_bytes = 1, .fingerprint = {}}).shrink(0);
+  }
+  Session again(engine(), cache_in(dir.path()), "live");
+  EXPECT_EQ(again.sync(kTokens, {}, {}).reused, 400);
+  EXPECT_EQ(copy(again.logits()), fresh_logits(kTokens));
+}
+
+TEST(PrefixCache, WritesAgainWhatSomebodyRemoved) {
+  const tests::TempDir dir;
+  {
+    const auto cache = cache_in(dir.path());
+    Session session = remembered(cache, first(kTokens, 300), "a");
+    cache->flush();
+    std::filesystem::remove_all(dir.path() / "v1");
+    std::filesystem::create_directory(dir.path() / "v1");
+    session.sync(first(kTokens, 340), {}, {});
+    session.remember();
+  }
+  Session again(engine(), cache_in(dir.path()), "a");
+  EXPECT_EQ(again.sync(kTokens, {}, {}).reused, 340);
+}
+
+TEST(PrefixCache, SaysWhatWouldBeComputedAndChangesNothing) {
+  const tests::TempDir dir;
+  remembered(cache_in(dir.path()), first(kTokens, 333), "a");
+  Session session(engine(), cache_in(dir.path()), "a");
+  EXPECT_EQ(session.to_compute(kTokens), 167);
+  EXPECT_EQ(session.tokens().size(), 0U);
+  EXPECT_EQ(session.sync(kTokens, {}, {}).prefilled, 167);
+  EXPECT_EQ(session.to_compute(kTokens), 0);
+  EXPECT_EQ(Session(engine()).to_compute(kTokens), 500);
+}
+
+TEST(PrefixCache, CountsWhatItFoundDamaged) {
+  const tests::TempDir dir;
+  remembered(cache_in(dir.path()), first(kTokens, 333), "a");
+  for (const auto& entry : std::filesystem::directory_iterator(dir.path() / "v1")) {
+    if (entry.path().extension() != ".rows") continue;
+    std::fstream file(entry.path(), std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(5000);
+    file.put('?');
+  }
+  Session session(engine(), cache_in(dir.path()), "a");
+  EXPECT_EQ(session.sync(kTokens, {}, {}).damaged, 1);
   EXPECT_EQ(copy(session.logits()), fresh_logits(kTokens));
 }
 

@@ -1,301 +1,338 @@
-// trajectory MODEL --tokens N [--turns T] | --flash N: what going on, forking, going back and
-// restarting cost after N tokens that were really computed, or at V4-Flash's shape.
+// trajectory MODEL [--tokens N] [--turns T] [--keep DIR [--part fresh|turns]] [--threads N]
+// trajectory --flash N
+//
+// What going on, forking, going back and restarting cost after N tokens that were really computed,
+// and whether the logits are those of a fresh run, bit for bit; or bytes and times at V4-Flash's
+// shape. Ends with 1 if a limit was missed. --keep DIR computes what takes long only once, the
+// fresh run and the turns over a cache, with --part only one of them; the measurements then take a
+// minute or two.
 #include <algorithm>
-#include <csignal>
 #include <cstdlib>
+#include <exception>
 #include <filesystem>
+#include <memory>
 #include <random>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <fmt/format.h>
 
+#include "engine/cache/prefix_tree.h"
+#include "engine/model/engine_parts.h"
 #include "engine/prefix_cache.h"
 #include "engine/session.h"
 #include "support/temp_dir.h"
+#include "trajectory/busy_writer.h"
+#include "trajectory/computed.h"
+#include "trajectory/facts.h"
+#include "trajectory/other_process.h"
+#include "trajectory/plan.h"
 #include "trajectory/table.h"
 
 namespace fathom::bench {
 namespace {
 
+namespace fs = std::filesystem;
 using namespace engine;
-
-struct Asked {
-  std::string model;
-  int tokens = 32768;
-  int turns = 200;
-  int flash = 0;
-};
-
-std::vector<Token> some_tokens(int count, int vocab) {
-  std::mt19937 random(1);
-  std::vector<Token> tokens(static_cast<std::size_t>(count));
-  std::ranges::generate(tokens, [&] { return static_cast<Token>(random() % unsigned(vocab)); });
-  return tokens;
-}
 
 double median(std::vector<double> values) {
   std::ranges::sort(values);
   return values[values.size() / 2];
 }
 
+// The measurements, in the order in which the trajectory grows. They work on a copy of the cache's
+// folder, so that each run finds the same.
 class Trajectory {
  public:
-  explicit Trajectory(const Asked& asked)
+  Trajectory(const Asked& asked, const fs::path& folder)
       : asked_(asked),
-        engine_(Engine::load(asked.model, {})),
-        tokens_(some_tokens(asked.tokens + 2000, engine_->config().vocab_size)) {}
+        plan_(asked),
+        engine_(Engine::load(asked.model, {.threads = asked.threads})),
+        tokens_(some_tokens(plan_.killed_end + 1, engine_->config().vocab_size)),
+        computed_(computed(engine_, asked, tokens_, folder)) {
+    if (asked.part.empty()) fs::copy(folder / "kv", kv(), fs::copy_options::recursive);
+  }
 
   void run() {
-    auto cache = open();
-    Session session(engine_, cache, "trajectory");
-    append_turns(session);
-    overhead(session);
-    fork(session);
-    rewind_steps(session);
-    disk(session, *cache);
-    decode_while_writing(session);
-    session = Session(engine_);
-    cache.reset();
-    restart("after a restart", asked_.tokens);
-    kill_in_a_turn();
+    turns();
+    restart();
+    {
+      Session session(engine_, open_cache(*engine_, kv()), kName);
+      overhead(session);
+      fork(session);
+      rewind(session);
+      disk(session);
+      decode_while_writing(session);
+    }
+    killed();
     share_prefix();
+    bits_line();
   }
 
  private:
-  std::shared_ptr<PrefixCache> open() {
-    return std::make_shared<PrefixCache>(
-        *engine_,
-        PrefixCacheOptions{.memory_bytes = std::int64_t{8} << 30, .folder = dir_.path() / "kv"});
-  }
+  fs::path kv() const { return dir_.path() / "kv"; }
   std::span<const Token> first(int count) const {
     return std::span(tokens_).first(static_cast<std::size_t>(count));
   }
+  Token token(int position) const { return tokens_[static_cast<std::size_t>(position)]; }
   std::string at() const { return fmt::format("at {}", asked_.tokens); }
 
-  // Every turn prefills its new tokens and nothing else.
-  void append_turns(Session& session) {
-    const auto start = Clock::now();
-    int wrong = 0;
-    for (int turn = 1; turn <= asked_.turns; ++turn) {
-      const int before = static_cast<int>(session.tokens().size());
-      const auto end = static_cast<int>(std::int64_t{asked_.tokens} * turn / asked_.turns);
-      const Prefill prefill = session.sync(first(end), {}, {});
-      wrong += prefill.prefilled != end - before ? 1 : 0;
-      session.remember();
-    }
+  // Whether logits after `length` tokens are those of the fresh run.
+  void check_bits(std::uint64_t bits, int length) {
+    ++compared_;
+    different_ += bits != computed_.fresh.bits.at(length) ? 1 : 0;
+  }
+  void check_bits(const Session& session) {
+    check_bits(bits_of(session.logits()), static_cast<int>(session.tokens().size()));
+  }
+
+  void turns() {
+    const Facts& facts = computed_.turns;
+    for (const auto& [length, bits] : facts.bits) check_bits(bits, length);
     line(fmt::format("{} turns to {}: prefilled = new", asked_.turns, asked_.tokens),
-         fmt::format("{} turns wrong; {:.0f} s in all", wrong, seconds_since(start)), "0",
-         wrong == 0);
+         fmt::format("{} turns wrong; {:.0f} s in all", facts.wrong_turns, facts.seconds), "0",
+         facts.wrong_turns == 0);
+    line("rewind to any older place " + at() + ": prefilled", fmt::format("{}", facts.rewound),
+         "4096", facts.rewound <= kMomentEvery);
+  }
+
+  void restart() {
+    const double bandwidth = read_bandwidth(kv().string());
+    const FirstToken told = first_token_of_another(asked_.model, kv(), plan_.restarted);
+    check_bits(told.bits, plan_.restarted);
+    const int fresh = plan_.restarted - plan_.end;
+    line("after a restart " + at() + ": prefilled",
+         fmt::format("{} of {}, {} from disk", told.prefilled, plan_.restarted, told.reused_disk),
+         fmt::format("{}", fresh), told.prefilled == fresh);
+    const double limit = 1.5 * double(told.state_bytes) / bandwidth + 0.3;
+    line("after a restart " + at() + ": program's start to first token",
+         fmt::format("{:.2f} s, of it {:.2f} s the model; {:.1f} MB of state, read at {:.1f} GB/s",
+                     told.seconds, told.loaded_seconds, double(told.state_bytes) / 1e6,
+                     bandwidth / 1e9),
+         fmt::format("{:.2f} s", limit), told.seconds <= limit);
   }
 
   // A turn of one token against a decoded token, both at the same depth.
   void overhead(Session& session) {
+    session.sync(first(plan_.end), {}, {});
+    check_bits(session);
     std::vector<double> turns, tokens;
-    for (int i = 0; i < 7; ++i) {
-      const int depth = static_cast<int>(session.tokens().size());
+    for (int i = 0; i < Plan::kOverheads; ++i) {
+      const auto depth = static_cast<int>(session.tokens().size());
       const auto start = Clock::now();
       session.sync(first(depth + 1), {}, {});
       session.remember();
       turns.push_back(seconds_since(start));
       const auto decode = Clock::now();
-      session.append(tokens_[static_cast<std::size_t>(depth) + 1]);
+      session.append(token(depth + 1));
       tokens.push_back(seconds_since(decode));
     }
+    check_bits(session);
     const double over = 1e3 * (median(turns) - median(tokens));
-    line("turn overhead " + at(), fmt::format("{:.2f} ms", over), "20 ms", over <= 20);
+    line("overhead of a turn " + at(),
+         fmt::format("{:.2f} ms; its token {:.2f} ms", over, 1e3 * median(tokens)), "20 ms",
+         over <= 20);
   }
 
-  void fork(const Session& session) {
+  void fork(Session& session) {
+    session.sync(first(plan_.aligned), {}, {});
+    session.remember();
+    const std::int64_t fixed = engine_->parts().shape->fixed_bytes;
     std::vector<double> times;
-    std::int64_t bytes = 0;
+    std::vector<Session> children;
+    const std::int64_t before = own_bytes();
     for (int i = 0; i < 7; ++i) {
-      const std::int64_t before = own_bytes();
       const auto start = Clock::now();
-      const Session child = session.fork();
+      children.push_back(session.fork());
       times.push_back(seconds_since(start));
-      bytes = std::max(bytes, own_bytes() - before);
     }
-    line("fork " + at(),
-         fmt::format("{:.2f} ms, {:.1f} MB new", 1e3 * median(times), double(bytes) / 1e6), "5 ms",
-         median(times) <= 5e-3);
+    const double bytes = double(own_bytes() - before) / 7;
+    line("fork " + at(), fmt::format("{:.2f} ms, {:.2f} MB new", 1e3 * median(times), bytes / 1e6),
+         fmt::format("5 ms, {:.2f} MB", double(fixed) / 1e6),
+         median(times) <= 5e-3 && bytes <= double(fixed));
+    children.front().append(token(plan_.aligned));
+    check_bits(children.front());
   }
 
-  void rewind_steps(Session& session) {
-    // 70 steps more, then back to each of the last 64, and to places long ago.
-    std::vector<int> ends;
-    const int start = static_cast<int>(session.tokens().size());
-    for (int step = 1; step <= 70; ++step) {
-      session.sync(first(start + 10 * step), {}, {});
+  // Short steps, then back to each of the last 64 in no order, and to places long ago.
+  void rewind(Session& session) {
+    for (int step = 1; step <= Plan::kSteps; ++step) {
+      session.sync(first(plan_.step_end(step)), {}, {});
       session.remember();
-      ends.push_back(start + 10 * step);
     }
-    int worst = 0;
-    for (int i = 1; i < 64; ++i) {
-      const int end = ends[ends.size() - 1 - static_cast<std::size_t>(i)];
-      worst = std::max(worst, back_to(session, end));
-    }
-    line("rewind to any of the last 64 steps " + at(), fmt::format("{} tokens", worst), "0",
-         worst == 0);
-    worst = 0;
-    std::mt19937 random(2);
-    for (int i = 0; i < 8; ++i) {
-      worst = std::max(worst, back_to(session, 1 + int(random() % unsigned(asked_.tokens))));
-    }
-    line("rewind to any older position " + at(), fmt::format("{} tokens", worst), "4096",
-         worst <= 4096);
-    session.sync(first(asked_.tokens), {}, {});
+    std::vector<int> ends;
+    for (int i = 1; i <= Plan::kKept; ++i) ends.push_back(plan_.step_end(Plan::kSteps - i));
+    std::ranges::shuffle(ends, std::mt19937(3));
+    line("rewind to any of the last 64 steps " + at() + ": prefilled",
+         fmt::format("{}", most_again(session, ends)), "0", most_again_ == 0);
+    line("rewind to any older place " + at() + ", taken up from disk: prefilled",
+         fmt::format("{}", most_again(session, plan_.older)), "8192",
+         most_again_ <= 2 * kMomentEvery);
+    session.sync(first(plan_.steps_end), {}, {});
     session.remember();
   }
 
-  // Tokens computed again to stand at `end`, beside the new one that follows.
-  int back_to(Session& session, int end) {
-    std::vector<Token> prompt(tokens_.begin(), tokens_.begin() + end);
-    prompt.push_back(tokens_[static_cast<std::size_t>(end)] == 1 ? 2 : 1);
-    return session.sync(prompt, {}, {}).prefilled - 1;
+  // The most tokens that were computed again for one of the places, beside the new one behind it.
+  int most_again(Session& session, const std::vector<int>& places) {
+    most_again_ = 0;
+    for (const int place : places) {
+      const Prefill prefill = session.sync(first(place + 1), {}, {});
+      most_again_ = std::max(most_again_, prefill.prefilled - 1);
+      check_bits(session);
+    }
+    return most_again_;
   }
 
-  void disk(const Session& session, PrefixCache& cache) {
-    cache.flush();
-    const CacheUse use = cache.use();
+  void disk(const Session& session) const {
+    // The limit of 1.15 holds for V4-Flash's shape (--flash), where blocks outweigh states.
     const double state = double(session.bytes());
-    fmt::print(
-        "| disk {} | {:.1f} MB for {} blocks and {} moments; session {:.1f} MB | shape's own "
-        "| |\n",
-        at(), double(use.disk_bytes) / 1e6, use.disk_blocks, use.disk_moments, state / 1e6);
+    const double bytes = double(folder_bytes(kv().string()));
+    line("disk " + at(),
+         fmt::format("{:.1f} MB; the session in memory {:.1f} MB", bytes / 1e6, state / 1e6),
+         "see --flash", true);
   }
 
-  // The writer gets the whole trajectory of another folder to write while a session decodes.
+  // Decodes the same tokens with and without a writer that always has something to write.
   void decode_while_writing(const Session& session) {
-    constexpr int kDecoded = 500;
-    const auto decode = [&](Session one) {
+    const auto decode = [&](int count) {
+      Session one = session.fork();
       const auto start = Clock::now();
-      for (int i = 0; i < kDecoded; ++i) one.append(5);
-      return kDecoded / seconds_since(start);
+      for (int i = 0; i < count; ++i) one.append(5);
+      return count / seconds_since(start);
     };
+    const int count = std::max(20, static_cast<int>(decode(20) * 0.7));
     std::vector<double> quiet, busy;
-    for (int i = 0; i < 7; ++i) {
-      quiet.push_back(decode(session.fork()));
+    std::int64_t written = 0;
+    for (int i = 0; i < 9; ++i) {
+      quiet.push_back(decode(count));
       const tests::TempDir other;
-      PrefixCacheOptions options{.memory_bytes = std::int64_t{8} << 30, .folder = other.path()};
-      const auto cache = std::make_shared<PrefixCache>(*engine_, std::move(options));
-      Session written(engine_, cache, "written");
-      written.fill_random(first(asked_.tokens));
-      written.remember();
-      busy.push_back(decode(session.fork()));
+      BusyWriter writer(*engine_, other.path());
+      busy.push_back(decode(count));
+      written += folder_bytes(other.path().string());
     }
     const double ratio = median(busy) / median(quiet);
     line("decode while the cache writes " + at(),
-         fmt::format("{:.3f} x ({:.0f} against {:.0f} tokens/s)", ratio, median(busy),
-                     median(quiet)),
+         fmt::format("{:.3f} x ({:.0f} against {:.0f} tokens/s, {:.1f} MB/s written)", ratio,
+                     median(busy), median(quiet),
+                     double(written) / 1e6 / (9 * count / median(busy))),
          "0.97 x", ratio >= 0.97);
   }
 
-  void restart(const std::string& when, int expected) {
-    const std::string folder = (dir_.path() / "kv").string();
-    const double bandwidth = read_bandwidth(folder);
-    const auto start = Clock::now();
-    const auto cache = open();
-    Session session(engine_, cache, "trajectory");
-    const Prefill prefill = session.sync(first(asked_.tokens + 8), {}, {});
-    const double seconds = seconds_since(start);
-    const double limit = 1.5 * double(session.bytes()) / bandwidth + 0.3;
-    line(fmt::format("{} {}: prefilled", when, at()),
-         fmt::format("{} of {} ({} known)", prefill.prefilled, asked_.tokens + 8, prefill.known),
-         fmt::format("{}", asked_.tokens + 8 - expected),
-         prefill.prefilled <= asked_.tokens + 8 - expected);
-    line(fmt::format("{} {}: first token", when, at()),
-         fmt::format("{:.2f} s, {:.1f} MB", seconds, double(session.bytes()) / 1e6),
-         fmt::format("{:.2f} s", limit), seconds <= limit);
-  }
-
-  // A child goes on with a turn of 1,500 tokens and is killed in the middle of it.
-  void kill_in_a_turn() {
-    int ends[2] = {};
-    if (::pipe(ends) != 0) return;
-    const pid_t child = ::fork();
-    if (child == 0) {
-      const auto engine = Engine::load(asked_.model, {});
-      const auto cache =
-          std::make_shared<PrefixCache>(*engine, PrefixCacheOptions{.folder = dir_.path() / "kv"});
-      Session session(engine, cache, "trajectory");
-      session.sync(first(asked_.tokens + 900), {}, {});
-      if (::write(ends[1], "+", 1) == 1) session.sync(first(asked_.tokens + 1500), {}, {});
-      ::pause();
-    }
-    char byte = 0;
-    if (::read(ends[0], &byte, 1) == 1) ::kill(child, SIGKILL);
-    ::waitpid(child, nullptr, 0);
-    ::close(ends[0]);
-    ::close(ends[1]);
-    const auto cache = open();
-    Session session(engine_, cache, "trajectory");
-    const Prefill prefill = session.sync(first(asked_.tokens + 1500), {}, {});
-    line("after kill -9 in a turn " + at() + ": prefilled", fmt::format("{}", prefill.prefilled),
-         "1500 + 4096", prefill.prefilled <= 1500 + 4096);
+  // A process goes on with a turn of 1,500 tokens and is killed behind the first 900.
+  void killed() {
+    const int from = plan_.steps_end + 900;
+    kill_another_in_a_turn(asked_.model, kv(), from, plan_.killed_end);
+    const FirstToken told = first_token_of_another(asked_.model, kv(), plan_.killed_end);
+    check_bits(told.bits, plan_.killed_end);
+    line("after kill -9 in a turn of 1500 tokens " + at() + ": prefilled",
+         fmt::format("{} of {}", told.prefilled, plan_.killed_end), "1500 + 4096",
+         told.prefilled <= Plan::kTurnTokens + 4096);
   }
 
   void share_prefix() {
-    const tests::TempDir other;
-    const auto cache = std::make_shared<PrefixCache>(
-        *engine_,
-        PrefixCacheOptions{.memory_bytes = std::int64_t{8} << 30, .folder = other.path()});
     constexpr int kPrefix = 4096;
+    constexpr int kConversations = 64;
+    const tests::TempDir other;
+    const auto cache = open_cache(*engine_, other.path());
+    const auto prompt = [&](int number) {
+      std::vector<Token> tokens(tokens_.begin(), tokens_.begin() + kPrefix);
+      tokens.push_back(static_cast<Token>(number));
+      tokens.push_back(1);
+      return tokens;
+    };
     std::vector<Session> sessions;
-    for (int i = 0; i < 64; ++i) {
-      std::vector<Token> prompt(tokens_.begin(), tokens_.begin() + kPrefix);
-      prompt.push_back(static_cast<Token>(i));
-      prompt.push_back(1);
+    for (int i = 0; i < kConversations; ++i) {
       sessions.emplace_back(engine_, cache, fmt::format("one of many {}", i));
-      sessions.back().sync(prompt, {}, {});
+      sessions.back().sync(prompt(i), {}, {});
       sessions.back().remember();
     }
     cache->flush();
     const CacheUse use = cache->use();
-    line("64 conversations with one 4K prefix",
+    line(fmt::format("{} conversations with one 4K prefix", kConversations),
          fmt::format("{} blocks in memory, {} on disk", use.memory_blocks, use.disk_blocks), "32",
          use.memory_blocks == 32 && use.disk_blocks == 32);
+    Session fresh(engine_);
+    fresh.sync(prompt(kConversations - 1), {}, {});
+    ++compared_;
+    different_ += bits_of(fresh.logits()) != bits_of(sessions.back().logits()) ? 1 : 0;
+  }
+
+  void bits_line() const {
+    line("logits after all of these " + at() + ", against a fresh run",
+         fmt::format("{} of {} have other bits", different_, compared_), "0", different_ == 0);
   }
 
   const Asked asked_;
+  const Plan plan_;
   std::shared_ptr<const Engine> engine_;
   std::vector<Token> tokens_;
+  const Computed computed_;
   tests::TempDir dir_;
+  int most_again_ = 0;
+  int compared_ = 0;
+  int different_ = 0;
 };
+
+Asked asked_in(const std::vector<std::string>& words) {
+  Asked asked;
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    const std::string& word = words[i];
+    const bool more = i + 1 < words.size();
+    if (word == "--tokens" && more) {
+      asked.tokens = std::atoi(words[++i].c_str());
+    } else if (word == "--turns" && more) {
+      asked.turns = std::atoi(words[++i].c_str());
+    } else if (word == "--flash" && more) {
+      asked.flash = std::atoi(words[++i].c_str());
+    } else if (word == "--keep" && more) {
+      asked.keep = words[++i];
+    } else if (word == "--part" && more) {
+      asked.part = words[++i];
+    } else if (word == "--threads" && more) {
+      asked.threads = std::atoi(words[++i].c_str());
+    } else {
+      asked.model = word;
+    }
+  }
+  return asked;
+}
+
+void measure(const Asked& asked) {
+  const tests::TempDir dir;
+  if (!asked.keep.empty()) fs::create_directories(asked.keep);
+  const fs::path folder = asked.keep.empty() ? dir.path() : asked.keep;
+  if (!asked.part.empty()) {
+    Trajectory(asked, folder);
+    return;
+  }
+  fmt::print("| work | measured | limit | |\n|---|---|---|---|\n");
+  if (asked.flash > 0) {
+    flash_shapes(asked.flash, dir.path().string());
+  } else {
+    Trajectory(asked, folder).run();
+  }
+}
 
 }  // namespace
 }  // namespace fathom::bench
 
 int main(int count, char** values) {
   using namespace fathom;
-  bench::Asked asked;
-  for (int i = 1; i < count; ++i) {
-    const std::string_view word = values[i];
-    const bool more = i + 1 < count;
-    if (word == "--tokens" && more) {
-      asked.tokens = std::atoi(values[++i]);
-    } else if (word == "--turns" && more) {
-      asked.turns = std::atoi(values[++i]);
-    } else if (word == "--flash" && more) {
-      asked.flash = std::atoi(values[++i]);
-    } else {
-      asked.model = word;
+  const std::vector<std::string> words(values + 1, values + count);
+  try {
+    if (bench::is_another(words)) return 0;
+    const bench::Asked asked = bench::asked_in(words);
+    if (asked.model.empty() && asked.flash == 0) {
+      fmt::print(stderr,
+                 "trajectory MODEL [--tokens N] [--turns T] [--keep DIR [--part fresh|turns]] "
+                 "[--threads N]; trajectory --flash N\n");
+      return 2;
     }
+    bench::measure(asked);
+    return bench::all_hold() ? 0 : 1;
+  } catch (const std::exception& failed) {
+    fmt::print(stderr, "trajectory: {}\n", failed.what());
+    return 1;
   }
-  if (asked.model.empty() && asked.flash == 0) {
-    fmt::print(stderr, "trajectory MODEL [--tokens N] [--turns T]; trajectory --flash N\n");
-    return 2;
-  }
-  fmt::print("| work | measured | limit | |\n|---|---|---|---|\n");
-  if (asked.flash > 0) {
-    const tests::TempDir dir;
-    bench::flash_shapes(asked.flash, dir.path().string());
-  } else {
-    bench::Trajectory(asked).run();
-  }
-  return bench::all_hold() ? 0 : 1;
 }

@@ -260,6 +260,46 @@ TEST(BlockStore, SurvivesBeingKilledAnywhere) {
   }
 }
 
+TEST(BlockStore, EvictsNothingThatIsHeldOrOfAnotherVersion) {
+  const tests::TempDir dir;
+  const fs::path folder = dir.path() / "v1";
+  fill(folder, 3);
+  std::string newer = read_file(file_with(folder, ".rows"));
+  newer[8] = 2;  // the version
+  write_file(folder / "model.newer.rows", newer);
+  write_file(folder / "model.foreign.moment", "not ours at all, whatever its name says");
+  BlockStore live(folder, kind());
+  EXPECT_EQ(live.look().blocks.size(), 3U);
+  live.hold({0});
+
+  BlockStore(folder, kind("other")).shrink(0);
+  EXPECT_EQ(readable(folder).size(), 3U);
+  live.hold({});
+  BlockStore(folder, kind("other")).shrink(0);
+
+  EXPECT_TRUE(readable(folder).empty());
+  EXPECT_EQ(live.look().gone, (std::vector<int>{0}));
+  EXPECT_EQ(read_file(folder / "model.newer.rows"), newer);
+  EXPECT_TRUE(fs::exists(folder / "model.foreign.moment"));
+  EXPECT_EQ(live.bytes(), 0);
+}
+
+TEST(BlockStore, EvictsTheEndOfAWayBeforeItsBeginning) {
+  const tests::TempDir dir;
+  const fs::path folder = dir.path() / "v1";
+  {
+    BlockStore store(folder, kind(), /*segment_bytes=*/4000);
+    store.prepare();
+    for (int i = 0; i < 10; ++i) store.append(head(i), page(i));
+  }
+  BlockStore store(folder, kind());
+  store.shrink(store.bytes() / 2);
+  const std::set<int> left = readable(folder);
+  ASSERT_FALSE(left.empty());
+  EXPECT_LT(left.size(), 10U);
+  EXPECT_EQ(*left.rbegin(), std::ssize(left) - 1) << "not the first ones";
+}
+
 TEST(BlockStore, KeepsWithinItsBytes) {
   const tests::TempDir dir;
   const fs::path folder = dir.path() / "v1";

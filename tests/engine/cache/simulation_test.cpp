@@ -2,7 +2,7 @@
 // bit. A seed is one life of 200 operations; a failure prints the command that lives it again.
 //
 //   FATHOM_SIMULATION_SEED=17 engine_test --gtest_filter='Simulation.*'
-//   FATHOM_SIMULATION_SEEDS=50 engine_test --gtest_filter='Simulation.*'     (the long suite)
+//   FATHOM_SIMULATION_SEEDS=60 engine_test --gtest_filter='Simulation.*'     (the long suite)
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
@@ -16,6 +16,7 @@
 
 #include <gtest/gtest.h>
 
+#include "engine/cache/block_store.h"
 #include "engine/prefix_cache.h"
 #include "engine/session.h"
 #include "test_paths.h"
@@ -30,6 +31,7 @@ namespace fs = std::filesystem;
 constexpr int kOperations = 200;
 constexpr std::size_t kSessionsMax = 6;
 constexpr int kTokensMax = 600;  // of a conversation: four blocks and something
+constexpr char kTurnDone = '+';  // what another process writes after each of its turns
 
 std::shared_ptr<const Engine> engine() {
   static const auto kEngine =
@@ -71,12 +73,13 @@ class Life {
       void (Life::*act)();
     };
     static constexpr Operation kAll[] = {
-        {"append", 24, &Life::append},    {"decode", 16, &Life::decode},
+        {"append", 22, &Life::append},    {"decode", 15, &Life::decode},
         {"fork", 8, &Life::fork},         {"rewind", 14, &Life::rewind},
         {"truncate", 4, &Life::truncate}, {"remember", 12, &Life::remember},
         {"begin", 10, &Life::begin},      {"save", 3, &Life::save},
-        {"restart", 3, &Life::restart},   {"corrupt", 3, &Life::corrupt},
-        {"remove", 1, &Life::remove},     {"kill", 1, &Life::kill_another}};
+        {"restart", 3, &Life::restart},   {"evict", 3, &Life::evict},
+        {"corrupt", 3, &Life::corrupt},   {"remove", 1, &Life::remove},
+        {"kill", 1, &Life::kill_another}, {"second process", 1, &Life::live_beside_another}};
     int draw = below(99);
     for (const Operation& operation : kAll) {
       draw -= operation.weight;
@@ -97,11 +100,12 @@ class Life {
     }
   }
 
-  // What another process does until it is killed: it talks, and a byte goes out for each turn.
-  void talk(const std::function<void()>& after_turn) {
-    for (;;) {
+  // What another process does: it talks, and tells of each turn.
+  void talk(int turns, const std::function<void()>& after_turn) {
+    for (int turn = 0; turn < turns; ++turn) {
       append();
       remember();
+      check();
       after_turn();
       if (below(4) == 0) sessions_.clear();
     }
@@ -182,6 +186,13 @@ class Life {
     cache_ = open_cache(folder_ / "kv", below(3) == 0 ? 50 << 10 : 4 << 20);
   }
 
+  // As `fathom cache prune --to` in another process.
+  void evict() {
+    cache_->flush();
+    BlockStore store(folder_ / "kv" / "v1", {.root = {}, .page_bytes = 1, .fingerprint = {}});
+    store.shrink(static_cast<std::int64_t>(random_()) % (store.bytes() + 1));
+  }
+
   std::optional<fs::path> some_file() {
     cache_->flush();
     std::vector<fs::path> files;
@@ -206,20 +217,34 @@ class Life {
     if (const auto path = some_file()) fs::remove(*path);
   }
 
+  // A process that talks over the same folder, and each time that it has done a turn:
+  tests::Finished run_another(int turns, const std::function<void(pid_t, int done)>& on_turn) {
+    int seen = 0;
+    return tests::run_process(
+        {.argv = {fs::read_symlink("/proc/self/exe").string(), "--gtest_also_run_disabled_tests",
+                  "--gtest_filter=Simulation.DISABLED_Another"},
+         .folder = folder_,
+         .environment = {"FATHOM_SIMULATION_FOLDER=" + folder_.string(),
+                         "FATHOM_SIMULATION_TURNS=" + std::to_string(turns),
+                         "FATHOM_SIMULATION_SEED=" + std::to_string(random_())},
+         .on_output = [&](pid_t child, std::string_view output) {
+           const auto done = static_cast<int>(std::ranges::count(output, kTurnDone));
+           for (; seen < done; ++seen) on_turn(child, seen + 1);
+         }});
+  }
   void kill_another() {
-    tests::Start start{
-        .argv = {fs::read_symlink("/proc/self/exe").string(), "--gtest_also_run_disabled_tests",
-                 "--gtest_filter=Simulation.DISABLED_Another"},
-        .folder = folder_,
-        .environment = {"FATHOM_SIMULATION_FOLDER=" + folder_.string(),
-                        "FATHOM_SIMULATION_SEED=" + std::to_string(random_())}};
-    const auto turns = static_cast<std::size_t>(1 + below(8));
-    start.on_output = [turns](pid_t child, std::string_view output) {
-      if (static_cast<std::size_t>(std::ranges::count(output, '+')) >= turns) {
-        ::kill(child, SIGKILL);
-      }
-    };
-    tests::run_process(start);
+    const int turns = 1 + below(8);
+    const tests::Finished another = run_another(1'000'000, [turns](pid_t child, int done) {
+      if (done == turns) ::kill(child, SIGKILL);
+    });
+    EXPECT_EQ(another.exit, 128 + SIGKILL) << another.output << another.error;
+  }
+  void live_beside_another() {
+    const tests::Finished another = run_another(1 + below(6), [this](pid_t, int) {
+      append();
+      remember();
+    });
+    EXPECT_EQ(another.exit, 0) << another.output << another.error;
   }
 
   std::mt19937 random_;
@@ -233,38 +258,55 @@ unsigned number_from(const char* name, unsigned otherwise) {
   return text == nullptr ? otherwise : static_cast<unsigned>(std::strtoul(text, nullptr, 10));
 }
 
-void live(unsigned seed) {
+using Counts = std::map<std::string, int>;
+
+void live(unsigned seed, Counts& counts) {
   const tests::TempDir dir;
   Life life(seed, dir.path());
   std::string story;
   for (int i = 0; i < kOperations && !testing::Test::HasFailure(); ++i) {
-    story += life.step() + " ";
+    const std::string operation = life.step();
     life.check();
+    ++counts[operation];
+    story += operation + ", ";
   }
   if (testing::Test::HasFailure()) {
-    ADD_FAILURE() << "after: " << story << "\nagain: FATHOM_SIMULATION_SEED=" << seed
-                  << " engine_test --gtest_filter='Simulation.*'";
+    ADD_FAILURE() << "after: " << story << "\nagain: FATHOM_SIMULATION_SEED=" << seed << " "
+                  << fs::read_symlink("/proc/self/exe").string()
+                  << " --gtest_filter='Simulation.*'";
   }
 }
 
-// In a process that Life::kill_another started: never ends by itself.
-[[noreturn]] void live_until_killed(const fs::path& folder) {
+void print(const Counts& counts, unsigned lives) {
+  int all = 0;
+  std::string list;
+  for (const auto& [operation, count] : counts) {
+    all += count;
+    list += (list.empty() ? "" : ", ") + operation + " " + std::to_string(count);
+  }
+  std::printf("%d operations in %u lives: %s\n", all, lives, list.c_str());
+}
+
+// What Life::run_another starts.
+TEST(Simulation, DISABLED_Another) {
+  const char* folder = std::getenv("FATHOM_SIMULATION_FOLDER");
+  ASSERT_NE(folder, nullptr);
   Life life(number_from("FATHOM_SIMULATION_SEED", 1), folder);
-  life.talk([] {
-    std::fputc('+', stdout);
+  life.talk(static_cast<int>(number_from("FATHOM_SIMULATION_TURNS", 1)), [] {
+    std::fputc(kTurnDone, stdout);
     std::fflush(stdout);
   });
-  std::abort();
 }
 
 TEST(Simulation, EveryLifeGivesTheBitsOfFreshRuns) {
-  if (const char* folder = std::getenv("FATHOM_SIMULATION_FOLDER")) live_until_killed(folder);
   const unsigned only = number_from("FATHOM_SIMULATION_SEED", 0);
   const unsigned seeds = number_from("FATHOM_SIMULATION_SEEDS", 1);
+  Counts counts;
   for (unsigned seed = only > 0 ? only : 1; seed <= std::max(only, seeds); ++seed) {
-    live(seed);
+    live(seed, counts);
     if (HasFailure()) return;
   }
+  print(counts, only > 0 ? 1 : seeds);
 }
 
 }  // namespace
