@@ -1,6 +1,7 @@
 // The loop of one conversation.
 #include "agent/agent.h"
 
+#include <algorithm>
 #include <array>
 #include <csignal>
 #include <utility>
@@ -8,6 +9,11 @@
 #include "agent/turn.h"
 
 namespace fathom::agent {
+namespace {
+
+constexpr std::array<std::string_view, 5> kModes = {"auto", "fast", "think", "high", "max"};
+
+}  // namespace
 
 struct Agent::Parts {
   Bench bench;
@@ -26,15 +32,13 @@ int exit_code(TurnEnd end) noexcept {
 }
 
 std::optional<Mode> mode_by_name(std::string_view name) noexcept {
-  if (name == "auto") return Mode::automatic;
-  if (name == "fast") return Mode::fast;
-  if (name == "think") return Mode::think;
-  return std::nullopt;
+  const auto found = std::ranges::find(kModes, name);
+  if (found == kModes.end()) return std::nullopt;
+  return static_cast<Mode>(found - kModes.begin());
 }
 
 std::string_view name(Mode mode) noexcept {
-  static constexpr std::array<std::string_view, 3> kNames = {"auto", "fast", "think"};
-  return kNames[static_cast<std::size_t>(mode)];
+  return kModes[static_cast<std::size_t>(mode)];
 }
 
 Agent::Agent(AgentParts parts, Conversation conversation, AgentOptions options) {

@@ -21,8 +21,10 @@
 
 namespace fathom::agent {
 
-// Whether a step opens with <think>. automatic decides per step: see Agent::thinks_next.
-enum class Mode { automatic, fast, think };
+// How deep a step thinks. automatic decides per step whether it opens with <think>, as fast and
+// think do for all: that is free. high and max put a text before everything else, think takes it
+// away again: then all tokens are computed again, which is announced.
+enum class Mode { automatic, fast, think, high, max };
 
 // How a turn ended; the names are those of result.status.
 enum class TurnEnd {
@@ -40,7 +42,7 @@ enum class TurnEnd {
 std::string_view name(TurnEnd end) noexcept;
 std::string_view name(Mode mode) noexcept;
 int exit_code(TurnEnd end) noexcept;  // of the README's table; cancelled: that of SIGINT
-std::optional<Mode> mode_by_name(std::string_view name) noexcept;  // "auto", "fast", "think"
+std::optional<Mode> mode_by_name(std::string_view name) noexcept;  // "auto", "max", …
 
 // Limits of one turn; 0: none.
 struct Budget {
@@ -64,6 +66,10 @@ struct AgentOptions {
   std::filesystem::path workspace = ".";
   std::string program_version;
   nlohmann::ordered_json sandbox;  // for the start event: {"tier":…,"network":…}
+
+  // Of a conversation that is resumed: what of its opening the profile, or the toolbox, replaces.
+  bool replaces_system = false;
+  bool replaces_tools = false;
 
   // Runs after an answer; empty: nothing is verified.
   std::function<Verdict(std::stop_token)> verify;

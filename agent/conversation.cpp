@@ -6,11 +6,14 @@
 #include <utility>
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 #include "agent/error.h"
 
 namespace fathom::agent {
 namespace {
+
+using Json = nlohmann::ordered_json;
 
 constexpr std::string_view kLostOutcome =
     "The run was ended before this call had an outcome. It may have had effects: look before you "
@@ -51,12 +54,15 @@ Conversation Conversation::resume(memory::Store& store, std::string_view id,
   conversation.turns_ = record->turns;
   const std::vector<memory::TokensRecord> pieces = store.tokens(id);
   for (const memory::TokensRecord& piece : pieces) {
+    if (piece.turn == 0) {
+      conversation.replace_opening({.tokens = piece.tokens, .parts = {{}}});
+      continue;
+    }
     const bool sampled = piece.source == memory::TokensRecord::Source::sampled;
-    const Part part = piece.turn == 0 ? Part::system_text
-                      : sampled       ? Part::reply
-                                      : conversation.next_user_part(piece.turn);
-    conversation.add(piece.tokens, part, piece.turn);
+    conversation.add(piece.tokens, sampled ? Part::reply : conversation.next_user_part(piece.turn),
+                     piece.turn);
   }
+  conversation.read_events(store);
   if (pieces.empty()) return conversation;
   const memory::TokensRecord& last = pieces.back();
   if (last.source == memory::TokensRecord::Source::sampled) {
@@ -78,8 +84,67 @@ Conversation::Part Conversation::next_user_part(int turn) const noexcept {
   return replied && begins_.back().turn == turn ? Part::outcomes : Part::message;
 }
 
-int Conversation::system_tokens() const noexcept {
-  return begins_.size() < 2 ? static_cast<int>(tokens_.size()) : begins_[1].position;
+// What the opening was rendered from, and how fast prefills were.
+void Conversation::read_events(const memory::Store& store) {
+  struct Recorded {
+    Opening opening;
+    int turn = 0;  // the turns before it
+  };
+  std::vector<Recorded> openings;
+  int turns = 0;
+  int most = 0;
+  for (const memory::EventRecord& event : store.events(id_)) {
+    if (event.type == "turn") ++turns;
+    if (event.type != "start" && event.type != "note" && event.type != "prefill") continue;
+    const Json fields = Json::parse(event.json);
+    if (event.type == "start" && fields.contains("system")) {
+      openings.push_back({.opening = {.effort = effort_by_name(fields.value("effort", "")),
+                                      .system = fields.value("system", ""),
+                                      .instructions = {},
+                                      .tools = fields.value("tools", std::vector<std::string>())},
+                          .turn = turns});
+    } else if (event.type == "prefill" && fields.value("done", 0) >= most) {
+      // Of a prefill of few tokens the speed says little.
+      most = fields.value("done", 0);
+      prefill_speed_ = fields.value("tokens_per_s", 0.0);
+    } else if (fields.value("kind", "") == "rewind") {
+      const int back = std::max(1, fields.value("data", Json::object()).value("turn", 0));
+      while (openings.size() > 1 && openings.back().turn >= back) openings.pop_back();
+    }
+  }
+  if (!openings.empty()) opening_ = std::move(openings.back().opening);
+}
+
+int Conversation::opening_tokens() const noexcept {
+  const auto message =
+      std::ranges::find_if(begins_, [](const Begin& begin) { return begin.turn > 0; });
+  return message == begins_.end() ? static_cast<int>(tokens_.size()) : message->position;
+}
+
+void Conversation::open(Opening opening, const RenderedOpening& rendered) {
+  opening_ = std::move(opening);
+  replace_opening(rendered);
+}
+
+void Conversation::replace_opening(const RenderedOpening& rendered) {
+  using Kind = RenderedOpening::Part;
+  const auto part_of = [](Kind kind) {
+    return kind == Kind::effort         ? Part::effort
+           : kind == Kind::instructions ? Part::instructions
+           : kind == Kind::tools        ? Part::tools
+                                        : Part::system;
+  };
+  const int before = opening_tokens();
+  const int shift = static_cast<int>(rendered.tokens.size()) - before;
+  tokens_.erase(tokens_.begin(), tokens_.begin() + before);
+  tokens_.insert(tokens_.begin(), rendered.tokens.begin(), rendered.tokens.end());
+  std::erase_if(begins_, [](const Begin& begin) { return begin.turn == 0; });
+  for (Begin& begin : begins_) begin.position += shift;
+  std::vector<Begin> parts;
+  for (const RenderedOpening::Begin& begin : rendered.parts) {
+    parts.push_back({.position = begin.position, .part = part_of(begin.part)});
+  }
+  begins_.insert(begins_.begin(), parts.begin(), parts.end());
 }
 
 std::string Conversation::part_at(int position) const {
@@ -88,8 +153,14 @@ std::string Conversation::part_at(int position) const {
   assert(after != begins_.begin());
   const Begin& begin = *std::prev(after);
   switch (begin.part) {
-    case Part::system_text:
+    case Part::effort:
+      return "the effort text";
+    case Part::system:
       return "the system text";
+    case Part::instructions:
+      return "the project's instructions";
+    case Part::tools:
+      return "the tools";
     case Part::message:
       return fmt::format("the message of turn {}", begin.turn);
     case Part::outcomes:
@@ -100,10 +171,10 @@ std::string Conversation::part_at(int position) const {
   return {};
 }
 
-void Conversation::add_rendered(std::span<const engine::Token> tokens, Rendered kind) {
-  add(tokens, kind == Rendered::system_text ? Part::system_text : next_user_part(turns_), turns_);
+void Conversation::add_user_turn(std::span<const engine::Token> tokens) {
+  add(tokens, next_user_part(turns_), turns_);
   pending_.clear();
-  awaits_reply_ = kind == Rendered::user_turn;
+  awaits_reply_ = true;
 }
 
 void Conversation::add_sampled(std::span<const engine::Token> tokens) {

@@ -4,7 +4,7 @@
 // and would then cost a new prefill and change what the model said. So a conversation is stored
 // as tokens, and resuming reads them back instead of rendering messages.
 //
-// It is made of the system text, then user turns and sampled pieces in alternation:
+// It is made of the opening, then user turns and sampled pieces in alternation:
 //   user turn      <｜User｜> outcomes and message
 //   sampled piece  <｜Assistant｜>, <think> or </think>, what the model said, EOS
 // The opener belongs to the sampled piece, which is stored when the reply is whole. A run that was
@@ -12,12 +12,13 @@
 // from both the conversation can go on.
 #pragma once
 
-#include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "agent/opening.h"
 #include "engine/tokenizer.h"
 #include "memory/store.h"
 
@@ -49,17 +50,27 @@ class Conversation {
   // Whether the last thing in the timeline is a user turn that was never answered.
   bool awaits_reply() const noexcept { return awaits_reply_; }
 
-  // Tokens of the system text, which conversations of a workspace have in common.
-  int system_tokens() const noexcept;
+  // Tokens before the first message, which conversations of a workspace have in common.
+  int opening_tokens() const noexcept;
 
-  // What the token at a position belongs to, in words: "the system text", "the message of turn 2",
-  // "outcomes of turn 2", "the reply of turn 2"; behind the end: "new text".
+  // What they were rendered from; empty if that is not stored.
+  const std::optional<Opening>& opening() const noexcept { return opening_; }
+
+  // At which earlier runs prefilled, in tokens per second; 0: unknown.
+  double prefill_speed() const noexcept { return prefill_speed_; }
+
+  // What the token at a position belongs to, in words: "the effort text", "the system text", "the
+  // project's instructions", "the tools", "the message of turn 2", "outcomes of turn 2", "the reply
+  // of turn 2"; behind the end: "new text".
   std::string part_at(int position) const;
 
-  // Grow the timeline; the caller stores the same tokens with the event that tells of them. A user
-  // turn carries all pending outcomes, one for each call of the sampled piece before it.
-  enum class Rendered { system_text, user_turn };
-  void add_rendered(std::span<const engine::Token> tokens, Rendered kind);
+  // Sets what stands before the first message, or replaces it: then all tokens have to be computed
+  // again. The caller stores the same tokens with the event that tells of them, as below.
+  void open(Opening opening, const RenderedOpening& rendered);
+
+  // Grow the timeline. A user turn carries all pending outcomes, one for each call of the sampled
+  // piece before it.
+  void add_user_turn(std::span<const engine::Token> tokens);
   void add_sampled(std::span<const engine::Token> tokens);
   void add_outcome(PendingOutcome outcome);
   void begin_turn() noexcept { ++turns_; }
@@ -68,12 +79,14 @@ class Conversation {
   Conversation() = default;
 
   // Where a part of the timeline begins.
-  enum class Part { system_text, message, outcomes, reply };
+  enum class Part { effort, system, instructions, tools, message, outcomes, reply };
   struct Begin {
     int position = 0;
-    Part part = Part::system_text;
-    int turn = 0;
+    Part part = Part::system;
+    int turn = 0;  // 0: before the first message
   };
+  void read_events(const memory::Store& store);
+  void replace_opening(const RenderedOpening& rendered);
   void add(std::span<const engine::Token> tokens, Part part, int turn);
   Part next_user_part(int turn) const noexcept;
 
@@ -81,6 +94,8 @@ class Conversation {
   std::vector<engine::Token> tokens_;
   std::vector<Begin> begins_;
   std::vector<PendingOutcome> pending_;
+  std::optional<Opening> opening_;
+  double prefill_speed_ = 0;
   std::int64_t events_ = 0;
   int turns_ = 0;
   bool awaits_reply_ = false;

@@ -31,6 +31,9 @@ class EngineModel : public Model {
                        const engine::PrefillProgress& progress, std::stop_token stop) override {
     return session_.sync(prompt, progress, std::move(stop));
   }
+  int to_compute(std::span<const engine::Token> prompt) override {
+    return session_.to_compute(prompt);
+  }
   void append(engine::Token token) override { session_.append(token); }
   std::span<const float> logits() const noexcept override { return session_.logits(); }
   engine::DraftCounts drafts() const noexcept override { return session_.drafts(); }

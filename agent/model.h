@@ -39,6 +39,12 @@ class Model {
   virtual engine::Prefill sync(std::span<const engine::Token> prompt,
                                const engine::PrefillProgress& progress, std::stop_token stop) = 0;
 
+  // Tokens that sync(prompt) would compute now; 0 where that is not known.
+  virtual int to_compute(std::span<const engine::Token> prompt) {
+    static_cast<void>(prompt);
+    return 0;
+  }
+
   // Appends one token. Logits of the last token, [vocab_size], are then those after it.
   virtual void append(engine::Token token) = 0;
   virtual std::span<const float> logits() const noexcept = 0;

@@ -28,25 +28,32 @@ class NobodyListens final : public EventSink {
   void event(const Event&) override {}
 };
 
-// Where a reply lies in the timeline.
+// Where a reply lies in the timeline, and which of the openings stood before it.
 struct Piece {
   memory::StepId id;
+  std::size_t opening = 0;
   std::size_t begin = 0;
   std::size_t end = 0;
 };
 
 struct Timeline {
-  std::vector<engine::Token> tokens;
+  std::vector<std::vector<engine::Token>> openings;
+  std::vector<engine::Token> tokens;  // behind the opening
   std::vector<Piece> replies;
 };
 
 Timeline timeline_of(const memory::Store& store, std::string_view id) {
   Timeline timeline;
   for (const memory::TokensRecord& record : store.tokens(id)) {
+    if (record.turn == 0) {
+      timeline.openings.push_back(record.tokens);
+      continue;
+    }
     const std::size_t begin = timeline.tokens.size();
     timeline.tokens.insert(timeline.tokens.end(), record.tokens.begin(), record.tokens.end());
     if (record.source != memory::TokensRecord::Source::sampled) continue;
     timeline.replies.push_back({.id = {.turn = record.turn, .step = record.step},
+                                .opening = timeline.openings.size() - 1,
                                 .begin = begin,
                                 .end = timeline.tokens.size()});
   }
@@ -80,10 +87,12 @@ class Replay {
     });
     if (piece == timeline_.replies.end()) return std::nullopt;
     const std::span all(timeline_.tokens);
-    const auto prompt = all.first(piece->begin + kOpenerTokens);
+    std::vector<engine::Token> prompt = timeline_.openings.at(piece->opening);
+    const auto before = all.first(piece->begin + kOpenerTokens);
+    prompt.insert(prompt.end(), before.begin(), before.end());
     const engine::Prefill prefill = model_.sync(prompt, {}, stop);
     if (prefill.reused + prefill.prefilled < std::ssize(prompt)) return std::nullopt;
-    const auto recorded = all.subspan(prompt.size(), piece->end - prompt.size());
+    const auto recorded = all.subspan(before.size(), piece->end - before.size());
     const Generated generated = generate(run, prompt, sampled, stop);
     return compare(id, recorded, generated.tokens);
   }

@@ -39,6 +39,7 @@ TurnResult Turn::run(const Request& request) {
   try {
     begin(request);
     end_ = loop();
+    write_trouble();
     if (end_ == TurnEnd::answered) end_ = verified();
   } catch (const tools::NoSandbox& error) {
     end_ = failure("sandbox.setup", error.what(), TurnEnd::no_sandbox);
@@ -53,8 +54,11 @@ TurnResult Turn::run(const Request& request) {
 void Turn::begin(const Request& request) {
   bench_.journal.prepare(result_fields(TurnEnd::cancelled, 0));
   before_ = std::make_unique<tools::Snapshot>(bench_.options.workspace);
-  if (!bench_.started) write_start();
-  bench_.started = true;
+  const bool resumed = !bench_.conversation.tokens().empty();
+  const Opening wanted = wanted_opening();
+  if (!bench_.started || wanted.effort != effort()) write_start(wanted);
+  opens_run_ = !std::exchange(bench_.started, true);
+  if (resumed) stored_tokens_ = static_cast<int>(bench_.conversation.tokens().size());
 
   const std::vector<engine::Token> tokens = user_turn(request.text);
   const std::string line = request.text.substr(0, request.text.find('\n'));
@@ -64,7 +68,7 @@ void Turn::begin(const Request& request) {
                        {.tokens = memory::TokensRecord{.turn = number_, .tokens = tokens},
                         .title = number_ == 1 ? line : ""});
   bench_.conversation.begin_turn();
-  bench_.conversation.add_rendered(tokens, Conversation::Rendered::user_turn);
+  bench_.conversation.add_user_turn(tokens);
 }
 
 TurnEnd Turn::loop() {
@@ -158,7 +162,7 @@ bool Turn::goes_in_circles() {
 // A message or a failure needs thought; the way on after a plain read, search or successful edit
 // is mostly clear, and thinking there costs time without gain.
 bool Turn::thinks_next() const {
-  if (mode_ != Mode::automatic) return mode_ == Mode::think;
+  if (mode_ != Mode::automatic) return mode_ != Mode::fast;
   return step_ == 1 || !last_outcomes_ok_;
 }
 
@@ -190,7 +194,8 @@ bool Turn::prefill(Step& step) {
     bench_.journal.show(now);
   };
   const bool fits = std::ssize(prompt) + 1 < bench_.model->card().context_limit;
-  if (number_ == 1 && step_ == 1) bench_.model->remember_at(conversation.system_tokens());
+  if (number_ == 1 && step_ == 1) bench_.model->remember_at(conversation.opening_tokens());
+  if (fits) announce_costs(prompt);
   if (fits) step.prefill = bench_.model->sync(prompt, progress, deadline_.token());
   tally_.prefilled += step.prefill.prefilled;
   tally_.reused += step.prefill.reused;
@@ -201,7 +206,7 @@ bool Turn::prefill(Step& step) {
     piece = memory::TokensRecord{.turn = number_, .step = step_, .tokens = user};
   }
   write_prefill(step, prompt, std::move(piece));
-  if (!user.empty()) conversation.add_rendered(user, Conversation::Rendered::user_turn);
+  if (!user.empty()) conversation.add_user_turn(user);
   return step.prefill.reused + step.prefill.prefilled == std::ssize(prompt) || !fits;
 }
 
@@ -209,7 +214,7 @@ void Turn::generate(Step& step) {
   const Budget& budget = bench_.options.budget;
   const ModelCard& card = bench_.model->card();
   Live now = live("writing");
-  now.mode_used = step.thought ? "think" : "fast";
+  now.mode_used = mode_used(step);
   now.context_used = static_cast<int>(bench_.conversation.tokens().size()) + kOpenerTokens;
   if (!bench_.vocabulary) {
     bench_.vocabulary =

@@ -74,7 +74,12 @@ class Turn {
   };
 
   void begin(const Request& request);
-  void write_start();
+  Opening wanted_opening() const;
+  prompt::Effort effort() const;  // of the conversation's opening
+  bool asks_for_opening() const;
+  void write_start(const Opening& wanted);
+  void write_lowered(const ModelCard& card);
+  void announce_costs(std::span<const engine::Token> prompt);
   TurnEnd loop();
   TurnEnd failure(std::string code, std::string message, TurnEnd end) noexcept;
   TurnResult finish() noexcept;
@@ -90,6 +95,7 @@ class Turn {
   void write_prefill(const Step& step, std::span<const engine::Token> prompt,
                      std::optional<memory::TokensRecord> piece);
   void write_trouble();
+  void write_cache(std::string_view kind, std::string text, Json more = Json::object());
   void write_reply(const Step& step);
   void act(Step& step);
   tools::Outcome perform(const prompt::ReplyCall& call, int number, bool may_run);
@@ -98,6 +104,7 @@ class Turn {
   void write_step(const Step& step);
 
   bool thinks_next() const;
+  std::string_view mode_used(const Step& step) const;
   bool goes_in_circles();
   Live live(std::string phase) const;
   Json at_step() const;
@@ -113,7 +120,10 @@ class Turn {
   const int number_;
   const std::int64_t began_ms_;
   int step_ = 0;
-  int call_ = 0;  // of the step
+  int call_ = 0;            // of the step
+  int stored_tokens_ = 0;   // that were there when the turn began, with the opening as it is now
+  bool opens_run_ = false;  // nothing was prefilled by this agent before
+  std::string changes_;     // what this turn changes of the opening, in words
   Tally tally_;
   std::unique_ptr<tools::Snapshot> before_;
   std::string answer_;

@@ -1,5 +1,6 @@
 // What a turn tells: the events of the stream, field by field (README of agent/).
 #include <algorithm>
+#include <cctype>
 #include <exception>
 #include <utility>
 
@@ -8,7 +9,6 @@
 #include "agent/error.h"
 #include "agent/outcome_budget.h"
 #include "agent/prompt/constants.h"
-#include "agent/prompt/render.h"
 #include "agent/turn.h"
 #include "tools/diff.h"
 
@@ -16,6 +16,16 @@ namespace fathom::agent {
 namespace {
 
 using Json = nlohmann::ordered_json;
+
+// DeepSeek recommends the effort max only from here on (chat encoding, 4).
+constexpr int kMaxEffortContext = 393'216;
+
+// What takes longer is announced.
+constexpr double kNoticedSeconds = 1;
+
+std::size_t size(int count) noexcept {
+  return static_cast<std::size_t>(count);
+}
 
 std::string_view hint_for(std::string_view code) {
   if (code == "budget.steps") return "Go on with -c, or allow more with --max-steps.";
@@ -91,59 +101,122 @@ Json Turn::at_step() const {
   return {{"turn", number_}, {"step", step_}};
 }
 
-void Turn::write_start() {
-  const Profile& profile = bench_.profile;
-  const ModelCard& card = bench_.model->card();
-  Json names = Json::array();
-  prompt::Message system;
-  system.role = prompt::Role::system;
-  system.content = system_text(profile);
-  prompt::Request request{.messages = {std::move(system)}, .family = card.family};
-  for (const tools::Tool& tool : bench_.toolbox->tools()) {
-    names.push_back(tool.name);
-    if (profile.render_tools) request.tools.push_back(tool.schema);
-  }
-
-  // A resumed conversation has its system text already, and keeps it.
-  std::optional<memory::TokensRecord> piece;
-  if (bench_.conversation.tokens().empty()) {
-    const auto segments = prompt::render(request);
-    if (!segments) {
-      throw Error(
-          fmt::format("the system text cannot be rendered: {}", prompt::code(segments.error())));
-    }
-    piece = memory::TokensRecord{.tokens = prompt::encode(*segments, tokenizer())};
-  }
-  bench_.journal.write("start",
-                       {{"conversation", bench_.conversation.id()},
-                        {"prog", bench_.options.program_version},
-                        {"model",
-                         {{"file", card.name},
-                          {"family", card.family == engine::Family::preview ? "preview" : "0731"},
-                          {"context", card.context_limit},
-                          {"fingerprint", card.fingerprint}}},
-                        {"workspace", bench_.options.workspace.string()},
-                        {"mode", agent::name(mode_)},
-                        {"sandbox", bench_.options.sandbox},
-                        {"tools", names},
-                        {"seed", bench_.options.seed},
-                        {"temperature", bench_.options.sampling.temperature},
-                        {"think_budget", bench_.options.budget.think_tokens}},
-                       {.tokens = piece});
-  if (piece) {
-    bench_.conversation.add_rendered(piece->tokens, Conversation::Rendered::system_text);
-  }
+prompt::Effort Turn::effort() const {
+  const auto& opening = bench_.conversation.opening();
+  return opening ? opening->effort : prompt::Effort::none;
 }
 
-// The cache's folder could not be used: said once, by whichever turn comes first.
+// The conversation's own opening, with what this run, or this turn's mode, asks to replace.
+Opening Turn::wanted_opening() const {
+  const Profile& profile = bench_.profile;
+  const AgentOptions& options = bench_.options;
+  const Conversation& conversation = bench_.conversation;
+  Opening asked{.system = profile.system, .instructions = profile.instructions};
+  for (const tools::Tool& tool : bench_.toolbox->tools()) asked.tools.push_back(tool.name);
+  Opening wanted = conversation.opening().value_or(asked);
+  if (options.replaces_system) {
+    wanted.system = asked.system;
+    wanted.instructions = asked.instructions;
+  }
+  if (options.replaces_tools) wanted.tools = asked.tools;
+  const bool large = bench_.model->card().context_limit >= kMaxEffortContext;
+  if (mode_ == Mode::think) wanted.effort = prompt::Effort::none;
+  if (mode_ == Mode::high) wanted.effort = prompt::Effort::high;
+  if (mode_ == Mode::max) wanted.effort = large ? prompt::Effort::max : prompt::Effort::high;
+  return wanted;
+}
+
+// A resumed conversation has its opening already, and keeps it unless it is asked to replace it.
+void Turn::write_start(const Opening& wanted) {
+  const ModelCard& card = bench_.model->card();
+  Conversation& conversation = bench_.conversation;
+  std::vector<std::string> schemas;
+  for (const tools::Tool& tool : bench_.toolbox->tools()) {
+    if (bench_.profile.render_tools) schemas.push_back(tool.schema);
+  }
+  const auto& known = conversation.opening();
+  const bool begins = conversation.tokens().empty();
+  std::string change = begins || !known ? "" : changes(*known, wanted);
+  std::optional<RenderedOpening> rendered;
+  bool differs = false;
+  if (begins || !change.empty() || (!known && asks_for_opening())) {
+    rendered = render(wanted, schemas, card.family, tokenizer());
+    const auto now = conversation.tokens().first(size(conversation.opening_tokens()));
+    differs = !std::ranges::equal(now, rendered->tokens);
+  }
+  Json fields = {{"conversation", conversation.id()},
+                 {"prog", bench_.options.program_version},
+                 {"model",
+                  {{"file", card.name},
+                   {"family", card.family == engine::Family::preview ? "preview" : "0731"},
+                   {"context", card.context_limit},
+                   {"fingerprint", card.fingerprint}}},
+                 {"workspace", bench_.options.workspace.string()},
+                 {"mode", agent::name(mode_)},
+                 {"effort", agent::name(wanted.effort)},
+                 {"sandbox", bench_.options.sandbox},
+                 {"tools", wanted.tools},
+                 {"seed", bench_.options.seed},
+                 {"temperature", bench_.options.sampling.temperature},
+                 {"think_budget", bench_.options.budget.think_tokens}};
+  if (differs) fields["system"] = wanted.text();
+  std::optional<memory::TokensRecord> piece;
+  if (differs) piece = memory::TokensRecord{.tokens = rendered->tokens};
+  bench_.journal.write("start", std::move(fields), {.tokens = std::move(piece)});
+  if (mode_ == Mode::max && wanted.effort != prompt::Effort::max) write_lowered(card);
+  if (differs && !begins) changes_ = change.empty() ? "the system text" : std::move(change);
+  if (rendered) conversation.open(wanted, *rendered);
+}
+
+bool Turn::asks_for_opening() const {
+  const AgentOptions& options = bench_.options;
+  return options.replaces_system || options.replaces_tools || mode_ == Mode::high ||
+         mode_ == Mode::max;
+}
+
+void Turn::write_lowered(const ModelCard& card) {
+  bench_.journal.write(
+      "note", {{"kind", "mode"},
+               {"text", fmt::format("max needs a context of {} tokens, this model has {}: high is "
+                                    "used.",
+                                    kMaxEffortContext, card.context_limit)},
+               {"data", {{"asked", "max"}, {"used", "high"}}}});
+}
+
+void Turn::write_cache(std::string_view kind, std::string text, Json more) {
+  Json fields = at_step();
+  fields["kind"] = kind;
+  fields["text"] = std::move(text);
+  fields.update(more);
+  bench_.journal.write("cache", std::move(fields));
+}
+
+// What was computed for this conversation before and has to be computed again is told before it is
+// done: always where this turn changes the opening, else where it takes long enough to be noticed.
+void Turn::announce_costs(std::span<const engine::Token> prompt) {
+  const std::string change = std::exchange(changes_, {});
+  if ((!std::exchange(opens_run_, false) && change.empty()) || stored_tokens_ == 0) return;
+  const int fresh = static_cast<int>(prompt.size()) -
+                    static_cast<int>(std::min<std::size_t>(prompt.size(), size(stored_tokens_)));
+  const int again = bench_.model->to_compute(prompt) - fresh;
+  const double speed = bench_.conversation.prefill_speed();
+  const double seconds = speed > 0 ? again / speed : 0;
+  if (again <= 0 || (change.empty() && seconds < kNoticedSeconds)) return;
+  const std::string why =
+      change.empty() ? "The conversation is not in the cache"
+                     : fmt::format("{}{} changed", static_cast<char>(std::toupper(change.front())),
+                                   change.substr(1));
+  write_cache("costs",
+              fmt::format("{}: {} tokens are computed again, about {:.{}f} s.", why, again, seconds,
+                          seconds < 10 ? 1 : 0),
+              {{"tokens", again}, {"seconds", seconds}, {"changed", change}});
+}
+
+// The cache's folder could not be used: said once, by whichever step comes first.
 void Turn::write_trouble() {
   const auto& trouble = bench_.options.cache_trouble;
-  const std::string text = trouble ? trouble() : "";
-  if (text.empty()) return;
-  Json fields = at_step();
-  fields["kind"] = "trouble";
-  fields["text"] = text;
-  bench_.journal.write("cache", std::move(fields));
+  std::string text = trouble ? trouble() : "";
+  if (!text.empty()) write_cache("trouble", std::move(text));
 }
 
 // Says what was reused, and where the prompt leaves what is known if it does.
@@ -151,11 +224,17 @@ void Turn::write_prefill(const Step& step, std::span<const engine::Token> prompt
                          std::optional<memory::TokensRecord> piece) {
   const engine::Prefill& prefill = step.prefill;
   write_trouble();
+  if (prefill.damaged > 0) {
+    write_cache("damaged",
+                fmt::format("{} damaged on disk: dropped and computed again.",
+                            prefill.damaged == 1
+                                ? "A piece of the cache was"
+                                : fmt::format("{} pieces of the cache were", prefill.damaged)),
+                {{"pieces", prefill.damaged}});
+  }
   if (prefill.reused_disk > 0) {
-    Json fields = at_step();
-    fields["kind"] = "restored";
-    fields["tokens"] = prefill.reused_disk;
-    bench_.journal.write("cache", std::move(fields));
+    write_cache("restored", fmt::format("{} tokens read from disk.", prefill.reused_disk),
+                {{"tokens", prefill.reused_disk}});
   }
   Json fields = at_step();
   fields["reused"] = prefill.reused;
@@ -168,10 +247,13 @@ void Turn::write_prefill(const Step& step, std::span<const engine::Token> prompt
     constexpr std::size_t kShown = 16;
     const auto at = static_cast<std::size_t>(prefill.known);
     const auto here = prompt.subspan(at, std::min(kShown, prompt.size() - at));
-    fields["differs"] = {{"at", prefill.known},
-                         {"part", bench_.conversation.part_at(prefill.known)},
-                         {"here", tokenizer().decode(here)},
-                         {"before", tokenizer().decode(prefill.instead)}};
+    fields["differs"] = {
+        {"at", prefill.known},
+        {"part", bench_.conversation.part_at(prefill.known)},
+        {"here", tokenizer().decode(here)},
+        {"before", tokenizer().decode(prefill.instead)},
+        {"here_token", tokenizer().decode(here.first(std::min<std::size_t>(1, here.size())))},
+        {"before_token", tokenizer().decode(std::span(prefill.instead).first(1))}};
   }
   bench_.journal.write("prefill", std::move(fields), {.tokens = std::move(piece)});
 }
@@ -271,9 +353,14 @@ void Turn::write_denied(const tools::Denial& denial, int number) {
   bench_.journal.write("denied", std::move(fields));
 }
 
+std::string_view Turn::mode_used(const Step& step) const {
+  if (!step.thought) return "fast";
+  return effort() == prompt::Effort::none ? "think" : agent::name(effort());
+}
+
 void Turn::write_step(const Step& step) {
   Json fields = at_step();
-  fields["mode_used"] = step.thought ? "think" : "fast";
+  fields["mode_used"] = mode_used(step);
   fields["prefilled"] = step.prefill.prefilled;
   fields["reused"] = step.prefill.reused;
   fields["reused_disk"] = step.prefill.reused_disk;

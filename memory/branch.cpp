@@ -30,8 +30,8 @@ Cut whole() {
 // Throws Error if the conversation has no such step.
 Cut cut_at(Database& database, std::string_view id, StepId at) {
   Statement piece(database,
-                  "SELECT max(piece) FROM tokens WHERE conversation = ?1 AND turn = ?2 AND "
-                  "step = ?3 AND sampled = (?2 > 0)");
+                  "SELECT CASE WHEN ?2 > 0 THEN max(piece) ELSE min(piece) END FROM tokens "
+                  "WHERE conversation = ?1 AND turn = ?2 AND step = ?3 AND sampled = (?2 > 0)");
   piece.bind(1, id).bind(2, std::int64_t{at.turn}).bind(3, std::int64_t{at.step});
   Cut cut{.piece = first_integer(piece), .at = at};
   if (cut.piece == 0) {

@@ -94,6 +94,23 @@ void insert_outcome(Database& database, std::string_view id, const OutcomeRecord
       .run();
 }
 
+// Empty if there is none. Throws Error if there are several.
+std::string id_that_begins(Database& database, std::string_view beginning) {
+  std::string upper(beginning);
+  std::ranges::transform(upper, upper.begin(),
+                         [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
+  Statement statement(database,
+                      "SELECT id FROM conversation WHERE substr(id, 1, length(?1)) = ?1 LIMIT 2");
+  statement.bind(1, upper);
+  if (beginning.empty() || !statement.step()) return {};
+  std::string id = statement.text(0);
+  if (statement.step()) {
+    throw Error(
+        fmt::format("several conversations begin with \"{}\": give more of the id", beginning));
+  }
+  return id;
+}
+
 }  // namespace
 
 std::filesystem::path Store::default_path() {
@@ -184,22 +201,26 @@ std::optional<ConversationRecord> Store::conversation(std::string_view id) const
 
 std::string Store::find(std::string_view beginning) const {
   const std::lock_guard lock(parts_->mutex);
-  std::string upper(beginning);
-  std::ranges::transform(upper, upper.begin(),
-                         [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
+  std::string id = id_that_begins(parts_->database, beginning);
+  if (!id.empty()) return id;
+  throw Error(
+      fmt::format("there is no conversation \"{}\" in {}", beginning, parts_->database.file()));
+}
+
+std::string Store::find_or_search(std::string_view words, std::string_view workspace) const {
+  const std::lock_guard lock(parts_->mutex);
+  if (std::string id = id_that_begins(parts_->database, words); !id.empty()) return id;
   Statement statement(parts_->database,
-                      "SELECT id FROM conversation WHERE substr(id, 1, length(?1)) = ?1 LIMIT 2");
-  statement.bind(1, upper);
-  if (beginning.empty() || !statement.step()) {
-    throw Error(
-        fmt::format("there is no conversation \"{}\" in {}", beginning, parts_->database.file()));
-  }
-  std::string id = statement.text(0);
-  if (statement.step()) {
-    throw Error(
-        fmt::format("several conversations begin with \"{}\": give more of the id", beginning));
-  }
-  return id;
+                      "SELECT id FROM conversation WHERE workspace = ?2 AND EXISTS ("
+                      "SELECT 1 FROM event WHERE conversation = id AND type = 'turn' AND "
+                      "instr(lower(json_extract(json, '$.text')), lower(?1)) > 0) "
+                      "ORDER BY updated_ms DESC, id DESC LIMIT 1");
+  statement.bind(1, words).bind(2, workspace);
+  if (!words.empty() && statement.step()) return statement.text(0);
+  throw Error(
+      fmt::format("there is no conversation \"{}\" in {}, and none of {} has a message with these "
+                  "words",
+                  words, parts_->database.file(), workspace));
 }
 
 std::vector<EventRecord> Store::events(std::string_view id, std::int64_t from_n, int limit) const {

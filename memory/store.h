@@ -41,7 +41,8 @@ struct EventRecord {
   std::string json;  // {"v":1,"n":…,…}
 };
 
-// A piece of the timeline of tokens. All pieces of a conversation in order are its prompt.
+// A piece of the timeline of tokens. All pieces of a conversation in order are its prompt; a later
+// piece of step 0.0 replaces the first one, for all that follows it.
 struct TokensRecord {
   enum class Source { rendered, sampled };
   int turn = 0;
@@ -114,6 +115,10 @@ class Store {
 
   // The id that begins with `beginning` (case does not count). Throws Error if none or several do.
   std::string find(std::string_view beginning) const;
+
+  // As find(), or the conversation of `workspace` that last had a message with these words in it
+  // (case of ASCII letters does not count). Throws Error if there is none either.
+  std::string find_or_search(std::string_view words, std::string_view workspace) const;
 
   std::vector<EventRecord> events(std::string_view id, std::int64_t from_n = 0,
                                   int limit = -1) const;

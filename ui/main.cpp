@@ -82,12 +82,15 @@ void add_run(CLI::App& program, ui::RunOptions& run, Chosen& chosen) {
   app.add_option("--add-dir", run.writable_folders, "Further writable folder")
       ->allow_extra_args(false);
   app.add_flag("-c,--continue", run.continue_latest, "Go on with the latest conversation here");
-  app.add_option("-r,--resume", run.resume, "Go on with this conversation (id or its beginning)");
+  app.add_option("-r,--resume", run.resume,
+                 "Go on with this conversation: its id, how that begins, or words of a message");
   app.add_flag("--fork", run.fork, "With -c or -r: go on with a copy");
   app.add_option("--at", run.at,
                  "With -c or -r: from this step (7, or TURN.STEP); what followed is kept");
-  app.add_option("--mode", run.mode, "auto chooses per step whether to think")
-      ->check(CLI::IsMember({"auto", "fast", "think"}));
+  app.add_option("--mode", run.mode,
+                 "auto chooses per step whether to think; high and max ask for more of it, which "
+                 "in a conversation that is resumed costs computing all of it again")
+      ->check(CLI::IsMember({"auto", "fast", "think", "high", "max"}));
   app.add_option("--think-budget", run.think_budget, "Thinking tokens per step, 0: no limit");
   app.add_option("--max-steps", run.steps_max, "0: no limit");
   app.add_option("--max-tokens", run.tokens_max, "Sampled tokens in all, 0: no limit");

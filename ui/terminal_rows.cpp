@@ -326,6 +326,9 @@ std::vector<Row> rows_of(const agent::Event& event, const Json& call, const RowC
   if (event.type == "text" && context.answer) return text_rows(fields, columns);
   if (event.type == "outcome") return outcome_rows(fields, call, context, columns);
   if (event.type == "denied") return denied_rows(fields, columns);
+  if (event.type == "cache" && text_of(fields, "kind") != "restored") {
+    return {{{shorten("◆ cache: " + visible(text_of(fields, "text")), columns), Style::yellow}}};
+  }
   if (event.type == "note") {
     return {{{shorten(fmt::format("◆ {}: {}", visible(text_of(fields, "kind")),
                                   visible(text_of(fields, "text"))),

@@ -128,5 +128,18 @@ TEST(Branch, RefusesStepsThereAreNot) {
   EXPECT_EQ(timeline(store, id).size(), 7U);
 }
 
+TEST(Branch, GoesBackToTheFirstOpeningWhenALaterOneReplacedIt) {
+  Store store = Store::in_memory();
+  const std::string id = two_turns(store);
+  Entry again;
+  again.event = {.n = store.conversation(id)->events, .t = 1, .type = "start", .json = "{}"};
+  again.tokens = TokensRecord{.tokens = {7}};
+  store.append(id, again);
+
+  store.rewind(id, {});
+
+  EXPECT_EQ(timeline(store, id), (std::vector<std::int32_t>{0}));
+}
+
 }  // namespace
 }  // namespace fathom::memory

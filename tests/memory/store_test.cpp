@@ -152,6 +152,27 @@ TEST(Store, SaysWhichFileIsDamaged) {
   EXPECT_EQ(dir.read("memory.sqlite"), bytes);
 }
 
+TEST(Store, FindsAConversationByWordsOfItsMessages) {
+  Store store = Store::in_memory();
+  const auto said = [&](const std::string& workspace, const std::string& text) {
+    const std::string id =
+        store.create({.workspace = workspace, .model = "m", .fingerprint = "f", .vocabulary = "v"});
+    Entry message;
+    message.event = {.n = 0, .t = 0, .type = "turn", .json = "{\"text\":\"" + text + "\"}"};
+    store.append(id, message);
+    return id;
+  };
+  const std::string kettle = said("/w", "Mend the Kettle 100%.");
+  const std::string elsewhere = said("/other", "the kettle again");
+
+  EXPECT_EQ(store.find_or_search("kettle", "/w"), kettle);
+  EXPECT_EQ(store.find_or_search("100%", "/w"), kettle);
+  EXPECT_EQ(store.find_or_search("KETTLE again", "/other"), elsewhere);
+  EXPECT_EQ(store.find_or_search(elsewhere.substr(0, 25), "/w"), elsewhere);
+  EXPECT_THAT(failure([&] { store.find_or_search("teapot", "/w"); }), HasSubstr("teapot"));
+  EXPECT_THAT(failure([&] { store.find_or_search("", "/w"); }), HasSubstr("no conversation"));
+}
+
 TEST(Store, FindsAConversationByTheBeginningOfItsId) {
   Store store = Store::in_memory();
   const std::string one = store.create(kAbout);

@@ -70,6 +70,10 @@ void ScriptedModel::append(engine::Token token) {
   if (on_token) on_token(++appended_);
 }
 
+int ScriptedModel::to_compute(std::span<const engine::Token> prompt) {
+  return static_cast<int>(prompt.end() - std::ranges::mismatch(timeline, prompt).in2);
+}
+
 void ScriptedModel::predict() {
   std::ranges::fill(logits_, 0.0F);
   logits_[static_cast<std::size_t>(id("</think>"))] = -1;  // a thought does not end by itself

@@ -23,6 +23,7 @@ class ScriptedModel final : public agent::Model {
   const engine::Tokenizer& tokenizer() const noexcept override { return *tokenizer_; }
   engine::Prefill sync(std::span<const engine::Token> prompt,
                        const engine::PrefillProgress& progress, std::stop_token stop) override;
+  int to_compute(std::span<const engine::Token> prompt) override;
   void append(engine::Token token) override;
   std::span<const float> logits() const noexcept override { return logits_; }
   engine::DraftCounts drafts() const noexcept override { return drafts_; }

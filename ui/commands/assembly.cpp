@@ -134,7 +134,9 @@ struct Assembly::Parts {
   Confinement confinement;
 
   fs::path kept_folder(const std::string& conversation) const;
-  std::unique_ptr<tools::Toolbox> toolbox(const agent::Profile& profile, tools::Desk& desk) const;
+  std::unique_ptr<tools::Toolbox> toolbox(const agent::Profile& profile,
+                                          const agent::Conversation& conversation,
+                                          tools::Desk& desk) const;
   agent::Profile profile() const;
   agent::AgentOptions agent_options(const agent::Profile& profile,
                                     const sandbox::Policy& commands) const;
@@ -147,14 +149,19 @@ fs::path Assembly::Parts::kept_folder(const std::string& conversation) const {
   return kept_texts(options.store, conversation);
 }
 
+// Those that are asked for, else those that the conversation began with.
 std::unique_ptr<tools::Toolbox> Assembly::Parts::toolbox(const agent::Profile& profile,
+                                                         const agent::Conversation& conversation,
                                                          tools::Desk& desk) const {
   auto toolbox = std::make_unique<tools::Toolbox>(tools::standard_tools(desk));
-  if (options.no_tools) {
-    toolbox->keep({});
-  } else {
-    toolbox->keep(options.tools.empty() ? profile.tools : options.tools);
+  std::vector<std::string> names = options.tools.empty() ? profile.tools : options.tools;
+  if (options.tools.empty() && conversation.opening()) {
+    names = conversation.opening()->tools;
+    // One that another version of the program had.
+    std::erase_if(names, [&](const std::string& name) { return toolbox->find(name) == nullptr; });
   }
+  if (options.no_tools) names.clear();
+  toolbox->keep(names);
   return toolbox;
 }
 
@@ -178,6 +185,8 @@ agent::AgentOptions Assembly::Parts::agent_options(const agent::Profile& profile
                    {"tier", confinement.tier},
                    {"network", "off"}};
   agent.stop_signal = options.stop_signal;
+  agent.replaces_system = !options.system.empty() || !options.append_system.empty() || options.bare;
+  agent.replaces_tools = options.no_tools || !options.tools.empty();
   agent.cache_trouble = [word = cache_trouble] { return word->take(); };
   if (!options.verify.empty()) {
     agent.verify = [command = options.verify, commands](std::stop_token stop) {
@@ -204,7 +213,7 @@ std::unique_ptr<agent::Agent> Assembly::Parts::agent(agent::Conversation convers
   return std::make_unique<agent::Agent>(
       agent::AgentParts{.model = agent::engine_model(engine, model_name, cache, conversation.id()),
                         .borrowed = desk,
-                        .toolbox = toolbox(shape, *desk),
+                        .toolbox = toolbox(shape, conversation, *desk),
                         .store = store,
                         .sink = sink,
                         .profile = shape},

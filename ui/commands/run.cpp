@@ -95,7 +95,7 @@ class CacheWords final : public agent::EventSink {
  public:
   void event(const agent::Event& event) override {
     const auto number = [&event](const char* key) { return event.fields.value(key, 0); };
-    if (event.type == "cache" && event.fields.value("kind", "") == "trouble") {
+    if (event.type == "cache" && event.fields.value("kind", "") != "restored") {
       fmt::print(stderr, "cache: {}\n", event.fields.value("text", ""));
     }
     if (event.type != "prefill") return;
@@ -234,7 +234,9 @@ AssemblyOptions assembly_options(const RunOptions& options, const Interrupt& int
 
 // The conversation that -c or -r names; empty: a new one. Throws memory::Error if there is none.
 std::string named_conversation(const RunOptions& options, Assembly& assembly) {
-  if (!options.resume.empty()) return assembly.store().find(options.resume);
+  if (!options.resume.empty()) {
+    return assembly.store().find_or_search(options.resume, assembly.workspace().string());
+  }
   if (!options.continue_latest) return {};
   const auto latest = assembly.store().list(1, assembly.workspace().string());
   if (latest.empty()) {

@@ -32,13 +32,13 @@ struct RunOptions {
   std::vector<std::filesystem::path> writable_folders;  // --add-dir
 
   bool continue_latest = false;  // -c
-  std::string resume;            // -r ID
+  std::string resume;            // -r ID or words of a message
   bool fork = false;             // go on with a copy
   std::string at;                // --at STEP: from there; without fork the rest becomes a branch
   CacheOptions cache;
   bool explain_cache = false;  // say at every prefill what was reused, and why not more
 
-  std::string mode = "auto";  // auto, fast, think
+  std::string mode = "auto";  // auto, fast, think, high, max
   int think_budget = 0;       // tokens per step; 0: none, as for every budget below
   int steps_max = 0;
   int tokens_max = 0;

@@ -2,10 +2,12 @@
 #include "trajectory/computed.h"
 
 #include <algorithm>
+#include <utility>
 
 #include <fmt/format.h>
 
 #include "engine/session.h"
+#include "support/temp_dir.h"
 #include "trajectory/table.h"
 
 namespace fathom::bench {
@@ -45,24 +47,44 @@ void run_fresh(const std::shared_ptr<const Engine>& engine, const Plan& plan,
   }
 }
 
-// Every turn prefills its new tokens and nothing else; then back to places of long ago.
+// Logits behind the turns, by a copy of the session that leaves nothing in the cache.
+void go_on(const std::shared_ptr<const Engine>& engine, const Session& session, const Plan& plan,
+           std::span<const Token> tokens, Facts& facts) {
+  facts.bits[plan.end] = bits_of(session.logits());
+  const tests::TempDir dir;
+  session.save(dir.path() / "session");
+  Session copy = Session::restore(engine, dir.path() / "session");
+  for (const int length : plan.checked()) {
+    if (length <= plan.end) continue;
+    copy.sync(tokens.first(static_cast<std::size_t>(length)), {}, {});
+    facts.bits[length] = bits_of(copy.logits());
+  }
+}
+
+// Every turn prefills its new tokens and nothing else; then back to places of long ago. A run that
+// was ended goes on behind the last turn that is on disk.
 void run_turns(const std::shared_ptr<const Engine>& engine, const Asked& asked,
                std::span<const Token> tokens, const std::filesystem::path& folder, Facts& facts) {
-  const auto start = Clock::now();
-  Session session(engine, open_cache(*engine, folder), kName);
+  const auto cache = open_cache(*engine, folder / "kv");
+  Session session(engine, cache, kName);
   Progress progress("turns over a cache");
-  facts.wrong_turns = 0;
-  for (int turn = 1; turn <= asked.turns; ++turn) {
-    const auto before = static_cast<int>(session.tokens().size());
-    const auto end = static_cast<int>(std::int64_t{asked.tokens} * turn / asked.turns);
+  auto start = Clock::now();
+  while (facts.turns < asked.turns) {
+    const auto end_of = [&](int turn) {
+      return static_cast<int>(std::int64_t{asked.tokens} * turn / asked.turns);
+    };
+    const int before = end_of(facts.turns), end = end_of(facts.turns + 1);
     const Prefill prefill =
         session.sync(tokens.first(static_cast<std::size_t>(end)),
                      [&](int done, int) { progress.at(before + done, asked.tokens); }, {});
-    facts.wrong_turns += prefill.prefilled != end - before ? 1 : 0;
     session.remember();
+    cache->flush();
+    facts.wrong_turns += prefill.prefilled != end - before ? 1 : 0;
+    facts.seconds += seconds_since(std::exchange(start, Clock::now()));
+    ++facts.turns;
+    write_facts(folder / "turns", facts);
   }
-  facts.seconds = seconds_since(start);
-  facts.bits[asked.tokens] = bits_of(session.logits());
+  go_on(engine, session, Plan(asked), tokens, facts);
   for (const int place : Plan(asked).older) {
     const Prefill prefill = session.sync(tokens.first(static_cast<std::size_t>(place) + 1), {}, {});
     facts.rewound = std::max(facts.rewound, prefill.prefilled - 1);
@@ -78,13 +100,13 @@ Computed computed(const std::shared_ptr<const Engine>& engine, const Asked& aske
       fmt::format("{} {} tokens in {} turns", engine->fingerprint(), asked.tokens, asked.turns);
   Computed known{.fresh = read_facts(folder / "fresh", of).value_or(Facts{.of = of}),
                  .turns = read_facts(folder / "turns", of).value_or(Facts{.of = of})};
-  if (known.fresh.bits.empty() && asked.part != "turns") {
+  if (known.fresh.bits.empty() && asked.part != "turns" && !asked.without_fresh) {
     run_fresh(engine, Plan(asked), tokens, known.fresh);
     write_facts(folder / "fresh", known.fresh);
   }
   if (known.turns.bits.empty() && asked.part != "fresh") {
-    std::filesystem::remove_all(folder / "kv");
-    run_turns(engine, asked, tokens, folder / "kv", known.turns);
+    if (known.turns.turns == 0) std::filesystem::remove_all(folder / "kv");
+    run_turns(engine, asked, tokens, folder, known.turns);
     write_facts(folder / "turns", known.turns);
   }
   return known;

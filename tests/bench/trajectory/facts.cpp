@@ -16,7 +16,8 @@ std::optional<Facts> read_facts(const std::filesystem::path& file, const std::st
   std::ifstream in(file);
   Facts facts;
   if (!std::getline(in, facts.of) || facts.of != of) return std::nullopt;
-  if (!(in >> facts.wrong_turns >> facts.seconds >> facts.rewound)) return std::nullopt;
+  if (!(in >> facts.turns >> facts.wrong_turns >> facts.seconds >> facts.rewound))
+    return std::nullopt;
   int tokens = 0;
   for (std::uint64_t bits = 0; in >> tokens >> bits;) facts.bits[tokens] = bits;
   return facts;
@@ -24,8 +25,9 @@ std::optional<Facts> read_facts(const std::filesystem::path& file, const std::st
 
 void write_facts(const std::filesystem::path& file, const Facts& facts) {
   std::ofstream out(file, std::ios::trunc);
-  out << facts.of << "\n"
-      << facts.wrong_turns << " " << facts.seconds << " " << facts.rewound << "\n";
+  out << facts.of << "\n";
+  out << facts.turns << " " << facts.wrong_turns << " " << facts.seconds << " " << facts.rewound
+      << "\n";
   for (const auto& [tokens, bits] : facts.bits) out << tokens << " " << bits << "\n";
   if (!out.flush()) throw std::runtime_error("cannot write " + file.string());
 }

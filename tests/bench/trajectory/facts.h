@@ -13,7 +13,8 @@ namespace fathom::bench {
 struct Facts {
   std::string of = {};                     // model's fingerprint, tokens and turns
   std::map<int, std::uint64_t> bits = {};  // of the logits after so many tokens
-  int wrong_turns = 0;                     // that prefilled other than their new tokens
+  int turns = 0;                           // that are done
+  int wrong_turns = 0;                     // of them, that prefilled other than their new tokens
   double seconds = 0;                      // of all turns
   int rewound = 0;  // tokens computed again, at most, to go back to places of long ago
 };

@@ -15,6 +15,7 @@ struct Asked {
   int turns = 200;
   std::filesystem::path keep;  // where what takes long is kept; empty: nowhere
   std::string part;            // fresh, turns: only compute and keep this; empty: measure
+  bool without_fresh = false;  // logits are held against those of the run that computed the turns
   int threads = 0;
   int flash = 0;  // tokens at V4-Flash's shape; 0: a model is computed
 };

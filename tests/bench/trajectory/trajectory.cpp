@@ -1,11 +1,15 @@
-// trajectory MODEL [--tokens N] [--turns T] [--keep DIR [--part fresh|turns]] [--threads N]
+// trajectory MODEL [--tokens N] [--turns T] [--keep DIR [--part fresh|turns]] [--without-fresh]
+//            [--threads N]
 // trajectory --flash N
 //
 // What going on, forking, going back and restarting cost after N tokens that were really computed,
 // and whether the logits are those of a fresh run, bit for bit; or bytes and times at V4-Flash's
-// shape. Ends with 1 if a limit was missed. --keep DIR computes what takes long only once, the
-// fresh run and the turns over a cache, with --part only one of them; the measurements then take a
-// minute or two.
+// shape. Ends with 1 if a limit was missed.
+//
+// --keep DIR computes what takes long only once, the fresh run and the turns over a cache, with
+// --part only one of them; the measurements then take a minute or two. --without-fresh saves the
+// fresh run: logits are then held against those of the process that computed the turns, before it
+// was ever restarted.
 #include <algorithm>
 #include <cstdlib>
 #include <exception>
@@ -78,10 +82,14 @@ class Trajectory {
   Token token(int position) const { return tokens_[static_cast<std::size_t>(position)]; }
   std::string at() const { return fmt::format("at {}", asked_.tokens); }
 
+  const Facts& reference() const {
+    return asked_.without_fresh ? computed_.turns : computed_.fresh;
+  }
+
   // Whether logits after `length` tokens are those of the fresh run.
   void check_bits(std::uint64_t bits, int length) {
     ++compared_;
-    different_ += bits != computed_.fresh.bits.at(length) ? 1 : 0;
+    different_ += bits != reference().bits.at(length) ? 1 : 0;
   }
   void check_bits(const Session& session) {
     check_bits(bits_of(session.logits()), static_cast<int>(session.tokens().size()));
@@ -259,7 +267,8 @@ class Trajectory {
   }
 
   void bits_line() const {
-    line("logits after all of these " + at() + ", against a fresh run",
+    line("logits after all of these " + at() + ", against " +
+             (asked_.without_fresh ? "the run that computed it" : "a fresh run"),
          fmt::format("{} of {} have other bits", different_, compared_), "0", different_ == 0);
   }
 
@@ -289,6 +298,8 @@ Asked asked_in(const std::vector<std::string>& words) {
       asked.keep = words[++i];
     } else if (word == "--part" && more) {
       asked.part = words[++i];
+    } else if (word == "--without-fresh") {
+      asked.without_fresh = true;
     } else if (word == "--threads" && more) {
       asked.threads = std::atoi(words[++i].c_str());
     } else {
@@ -326,7 +337,7 @@ int main(int count, char** values) {
     if (asked.model.empty() && asked.flash == 0) {
       fmt::print(stderr,
                  "trajectory MODEL [--tokens N] [--turns T] [--keep DIR [--part fresh|turns]] "
-                 "[--threads N]; trajectory --flash N\n");
+                 "[--without-fresh] [--threads N]; trajectory --flash N\n");
       return 2;
     }
     bench::measure(asked);
