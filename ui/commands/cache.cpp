@@ -48,7 +48,7 @@ class Progress {
     if (!shown_ || now - last_ < std::chrono::milliseconds(500)) return;
     last_ = now;
     written_ = true;
-    fmt::print(stderr, "\r\033[Kchecked {} of {} MB", done_ >> 20, total_ >> 20);
+    fmt::print(stderr, "\r\033[Kread {} of {} MB", done_ >> 20, total_ >> 20);
     std::fflush(stderr);
   }
 
@@ -64,6 +64,19 @@ class Progress {
 std::string fingerprint_of(const fs::path& file) {
   const std::string name = file.filename().string();
   return name.substr(0, name.find('.'));
+}
+
+// Without those of another version, which nobody reads or removes.
+std::vector<CacheFile> own_files(const fs::path& folder) {
+  std::vector<CacheFile> files = engine::cache_files(folder);
+  std::erase_if(files, [](const CacheFile& file) { return file.kind == CacheFile::Kind::foreign; });
+  return files;
+}
+
+std::int64_t bytes_of(const std::vector<CacheFile>& files) {
+  std::int64_t bytes = 0;
+  for (const CacheFile& file : files) bytes += file.bytes;
+  return bytes;
 }
 
 std::string time_of(std::int64_t unix_s) {
@@ -104,15 +117,20 @@ int stat(const CacheCommandOptions& options) {
     std::int64_t blocks = 0, moments = 0, bytes = 0, used_s = 0;
   };
   std::map<std::string, Sum> sums;
-  for (const CacheFile& file : engine::cache_files(folder_of(options))) {
-    Sum& sum = sums[fingerprint_of(file.path)];
-    sum.bytes += file.bytes;
-    sum.used_s = std::max(sum.used_s, file.used_s);
-    if (file.kind == CacheFile::Kind::moment) ++sum.moments;
-    if (file.kind != CacheFile::Kind::segment) continue;
-    const auto kind = engine::Segment::kind_of(file.path);
-    const auto segment = kind ? engine::Segment::open(file.path, *kind) : nullptr;
-    if (segment) sum.blocks += std::ssize(segment->list_new());
+  const auto files = own_files(folder_of(options));
+  {
+    Progress progress(bytes_of(files));
+    for (const CacheFile& file : files) {
+      progress.add(file.bytes);
+      Sum& sum = sums[fingerprint_of(file.path)];
+      sum.bytes += file.bytes;
+      sum.used_s = std::max(sum.used_s, file.used_s);
+      if (file.kind == CacheFile::Kind::moment) ++sum.moments;
+      if (file.kind != CacheFile::Kind::segment) continue;
+      const auto kind = engine::Segment::kind_of(file.path);
+      const auto segment = kind ? engine::Segment::open(file.path, *kind) : nullptr;
+      if (segment) sum.blocks += std::ssize(segment->list_new());
+    }
   }
   for (const auto& [model, sum] : sums) {
     if (options.json) {
@@ -157,12 +175,11 @@ void check_segment(const fs::path& file, Progress& progress, Checked& checked) {
 
 int verify(const CacheCommandOptions& options) {
   const auto files = engine::cache_files(folder_of(options));
-  std::int64_t total = 0;
-  for (const CacheFile& file : files) total += file.bytes;
   Checked checked;
   {
-    Progress progress(total);
+    Progress progress(bytes_of(files));
     for (const CacheFile& file : files) {
+      if (file.kind == CacheFile::Kind::foreign) ++checked.foreign;
       if (file.kind == CacheFile::Kind::segment) check_segment(file.path, progress, checked);
       if (file.kind != CacheFile::Kind::moment) continue;
       ++checked.moments;
@@ -187,10 +204,12 @@ int verify(const CacheCommandOptions& options) {
 // Keys of blocks from which a way of blocks leads to the root of their model.
 std::set<std::pair<std::uint64_t, std::uint64_t>> reachable_blocks(
     const std::vector<CacheFile>& files) {
+  Progress progress(bytes_of(files));
   using Key = std::pair<std::uint64_t, std::uint64_t>;
   std::multimap<Key, Key> children;
   std::vector<Key> reached;
   for (const CacheFile& file : files) {
+    progress.add(file.bytes);
     if (file.kind != CacheFile::Kind::segment) continue;
     const auto kind = engine::Segment::kind_of(file.path);
     const auto segment = kind ? engine::Segment::open(file.path, *kind) : nullptr;
@@ -217,11 +236,10 @@ std::set<std::pair<std::uint64_t, std::uint64_t>> reachable_blocks(
 // appends to stays.
 int prune(const CacheCommandOptions& options) {
   const fs::path folder = folder_of(options);
-  std::int64_t before = 0;
-  const auto files = engine::cache_files(folder);
+  const auto files = own_files(folder);
+  const std::int64_t before = bytes_of(files);
   const auto reachable = reachable_blocks(files);
   for (const CacheFile& file : files) {
-    before += file.bytes;
     bool useless = options.all || file.kind == CacheFile::Kind::leftover;
     if (file.kind == CacheFile::Kind::moment && !useless) {
       const auto head = engine::read_moment_head(file.path);
@@ -234,8 +252,7 @@ int prune(const CacheCommandOptions& options) {
     engine::BlockStore store(folder, {.root = {}, .page_bytes = 1, .fingerprint = {}});
     store.shrink(static_cast<std::int64_t>(options.keep));
   }
-  std::int64_t after = 0;
-  for (const CacheFile& file : engine::cache_files(folder)) after += file.bytes;
+  const std::int64_t after = bytes_of(own_files(folder));
   if (options.json) {
     print({{"removed", before - after}, {"kept", after}});
   } else {
