@@ -173,8 +173,8 @@ class Converter {
         stop_(std::move(stop)),
         scratch_(static_cast<std::size_t>(threads)) {}
 
-  // Appends the tensor's rows; `told` hears of every chunk. False if it was stopped. Throws Error if
-  // a source could not be read or is no longer what it was.
+  // Appends the tensor's rows; `told` hears of every chunk. False if it was stopped. Throws Error
+  // if a source could not be read or is no longer what it was.
   template <typename Told>
   bool write(const PlannedTensor& tensor, PartFile& file, Told&& told) {
     for (auto& floats : scratch_) floats.resize(static_cast<std::size_t>(row_scratch(tensor)));

@@ -1,4 +1,5 @@
 // A timeline of tokens: feeds chunks to the model, goes back, forks, saves.
+// Longer than 500 lines: all of it works on one State, which nobody else may see.
 #include "engine/session.h"
 
 #include <algorithm>

@@ -13,7 +13,6 @@
 #include "ui/server/live_conversation.h"
 
 namespace fathom::ui {
-
 namespace {
 
 using Json = nlohmann::ordered_json;
@@ -81,9 +80,10 @@ Ack refusal(const Command& command, std::string code, std::string message, std::
           .hint = std::move(hint)};
 }
 
-Ack done(const Command& command) {
+Ack done(const Command& command, Ack::Status status = Ack::Status::done) {
   Ack ack;
   ack.id = command.id;
+  ack.status = status;
   ack.conversation = command.conversation;
   return ack;
 }
@@ -242,21 +242,17 @@ Ack Hub::queue_turn(const Command& command) {
   const auto conversation = request.conversation.empty() ? nullptr : open(request.conversation);
   if (const auto turn = conversation ? conversation->turn_caused_by(command.id) : std::nullopt) {
     // Carried out by a process before this one.
-    Ack known = done(command);
-    known.status = Ack::Status::duplicate;
+    Ack known = done(command, Ack::Status::duplicate);
     known.n = turn;
     return known;
   }
-  if (command.expected_n) {
-    if (conversation && conversation->head() != *command.expected_n) {
-      return refusal(command, "moved", "The conversation went on while you were away.",
-                     "Send it again.");
-    }
+  if (command.expected_n && conversation && conversation->head() != *command.expected_n) {
+    return refusal(command, "moved", "The conversation went on while you were away.",
+                   "Send it again.");
   }
   if (request.conversation.empty() && ready) begin_conversation(request);
 
-  Ack ack = done(command);
-  ack.status = Ack::Status::queued;
+  Ack ack = done(command, Ack::Status::queued);
   ack.conversation = request.conversation;
   if (!request.conversation.empty()) {
     change_row(request.conversation, [](ConversationRow& row) {

@@ -2,9 +2,11 @@
 #include "engine/model/soundness.h"
 
 #include <algorithm>
+#include <array>
+#include <cassert>
 #include <cmath>
 #include <optional>
-#include <vector>
+#include <span>
 
 #include <fmt/format.h>
 
@@ -16,8 +18,22 @@ namespace {
 
 // What one operation left.
 struct Result {
-  const char* operation;
+  const char* operation = nullptr;
   ConstMatrix values;
+};
+
+// Of a fixed size: a pass takes nothing from the heap.
+class Results {
+ public:
+  void add(const char* operation, ConstMatrix values) noexcept {
+    assert(count_ < list_.size());
+    list_[count_++] = {operation, values};
+  }
+  std::span<const Result> all() const noexcept { return std::span(list_).first(count_); }
+
+ private:
+  std::array<Result, 16> list_;  // attention leaves 12
+  std::size_t count_ = 0;
 };
 
 // 0 · x is NaN where x is not finite, and NaN stays in a sum: no branch per number, and sixteen
@@ -62,50 +78,46 @@ int position_of(const Pass& pass, int row) noexcept {
                   result.operation, nan ? "NaN" : "infinity", position_of(pass, row)));
 }
 
-void refuse_first(const Pass& pass, std::span<const Result> results) {
-  for (const Result& result : results) {
+void refuse_first(const Pass& pass, const Results& results) {
+  for (const Result& result : results.all()) {
     if (const auto row = first_bad_row(result.values)) refuse(pass, result, *row);
   }
 }
 
-void add_indexer(const Pass& pass, std::vector<Result>& results) {
+void add_indexer(const Pass& pass, Results& results) {
   const ModelConfig& c = pass.config;
   Workspace& space = pass.space;
   const int width = 2 * c.index_head_dim;
-  results.push_back({"attn.indexer.compressor.wkv", pass.matrix(space.index_values, width)});
-  results.push_back({"attn.indexer.compressor.wgate", pass.matrix(space.index_gates, width)});
+  results.add("attn.indexer.compressor.wkv", pass.matrix(space.index_values, width));
+  results.add("attn.indexer.compressor.wgate", pass.matrix(space.index_gates, width));
   if (!must_choose(pass)) return;
-  results.push_back(
-      {"attn.indexer.weights_proj", pass.matrix(space.index_weights, c.index_n_heads)});
+  results.add("attn.indexer.weights_proj", pass.matrix(space.index_weights, c.index_n_heads));
 }
 
 // What attention leaves that a later part may not show: half-filled windows, and scores that only
 // choose.
-std::vector<Result> hidden_results(const Pass& pass, const BlockWeights& weights) {
-  std::vector<Result> results;
+void add_hidden(const Pass& pass, const BlockWeights& weights, Results& results) {
   if (weights.compressor) {
     const int width = static_cast<int>(weights.compressor->wkv.rows);
-    results.push_back({"attn.compressor.wkv", pass.matrix(pass.space.values, width)});
-    results.push_back({"attn.compressor.wgate", pass.matrix(pass.space.gates, width)});
+    results.add("attn.compressor.wkv", pass.matrix(pass.space.values, width));
+    results.add("attn.compressor.wgate", pass.matrix(pass.space.gates, width));
   }
   if (weights.indexer) add_indexer(pass, results);
-  return results;
 }
 
-std::vector<Result> attention_results(const Pass& pass, const BlockWeights& weights) {
+Results attention_results(const Pass& pass, const BlockWeights& weights) {
   const ModelConfig& c = pass.config;
   Workspace& space = pass.space;
   const int heads = c.num_attention_heads * c.head_dim;
-  std::vector<Result> results = {
-      {"hc_attn", pass.matrix(space.x, c.hidden_size)},
-      {"attn.wq_a", pass.matrix(space.qr, c.q_lora_rank)},
-      {"attn.wkv", pass.matrix(space.kv, c.head_dim)},
-  };
-  std::ranges::copy(hidden_results(pass, weights), std::back_inserter(results));
-  results.push_back({"attn.wq_b", pass.matrix(space.q, heads)});
-  results.push_back({"attention over the cached rows", pass.matrix(space.heads, heads)});
-  results.push_back({"attn.wo_a", pass.matrix(space.groups, c.o_groups * c.o_lora_rank)});
-  results.push_back({"attn.wo_b", pass.matrix(space.y, c.hidden_size)});
+  Results results;
+  results.add("hc_attn", pass.matrix(space.x, c.hidden_size));
+  results.add("attn.wq_a", pass.matrix(space.qr, c.q_lora_rank));
+  results.add("attn.wkv", pass.matrix(space.kv, c.head_dim));
+  add_hidden(pass, weights, results);
+  results.add("attn.wq_b", pass.matrix(space.q, heads));
+  results.add("attention over the cached rows", pass.matrix(space.heads, heads));
+  results.add("attn.wo_a", pass.matrix(space.groups, c.o_groups * c.o_lora_rank));
+  results.add("attn.wo_b", pass.matrix(space.y, c.hidden_size));
   return results;
 }
 
@@ -125,7 +137,9 @@ ConstMatrix output(const Pass& pass) noexcept {
 void expect_sound_attention(const Pass& pass, const BlockWeights& weights) {
   bool sound = !first_bad_row(output(pass)) && mixing_is_finite(pass);
   // Damaged weights show in every row alike: one is enough where looking at all would cost time.
-  for (const Result& hidden : hidden_results(pass, weights)) {
+  Results hidden_results;
+  add_hidden(pass, weights, hidden_results);
+  for (const Result& hidden : hidden_results.all()) {
     sound = sound && is_finite(row_of(hidden.values, pass.rows() - 1));
   }
   if (sound) return;
@@ -141,9 +155,10 @@ void expect_sound_index_queries(const Pass& pass, ConstMatrix queries) {
 void expect_sound_experts(const Pass& pass) {
   if (!first_bad_row(output(pass)) && mixing_is_finite(pass)) return;
   const ModelConfig& c = pass.config;
-  const Result results[] = {{"hc_ffn", pass.matrix(pass.space.x, c.hidden_size)},
-                            {"ffn.gate", pass.matrix(pass.space.router, c.n_routed_experts)},
-                            {"ffn.experts", output(pass)}};
+  Results results;
+  results.add("hc_ffn", pass.matrix(pass.space.x, c.hidden_size));
+  results.add("ffn.gate", pass.matrix(pass.space.router, c.n_routed_experts));
+  results.add("ffn.experts", output(pass));
   refuse_first(pass, results);
   throw Error("hc_ffn gave no finite numbers; the weights may be damaged");
 }

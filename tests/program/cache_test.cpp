@@ -240,7 +240,9 @@ TEST_F(Cache, LosesNothingAndGoesOnRightWhereverItIsKilled) {
       EXPECT_EQ(stored[n].n, static_cast<std::int64_t>(n));
     }
     for (const Json& event : all_events(cut)) {
-      if (event.contains("n")) EXPECT_LT(event["n"], std::ssize(stored));
+      if (event.contains("n")) {
+        EXPECT_LT(event["n"], std::ssize(stored));
+      }
     }
     const Finished next = fathom({"run", "--json", "-r", id, "--max-steps", "1", "Go on."});
     EXPECT_EQ(events(next, "result").size(), 1U) << next.error;

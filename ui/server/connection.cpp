@@ -51,7 +51,8 @@ Connection::Connection(Hub& hub, Role role, std::string epoch, Clock::time_point
     : hub_(hub), role_(role), epoch_(std::move(epoch)), opened_(now), last_frame_(now) {
   frames_.push_back(fmt::format(
       R"({{"f":"hello","v":[{}],"server":{{"version":{},"build":"{}"}},"epoch":{},"role":"{}",)"
-      R"("now_ms":{},"limits":{{"frame_bytes":{},"prompt_bytes":{},"subscriptions":{}}},"engine":{}}})",
+      R"("now_ms":{},"limits":{{"frame_bytes":{},"prompt_bytes":{},"subscriptions":{}}},)"
+      R"("engine":{}}})",
       kProtocolVersion, json_string(version()), page_build(), json_string(epoch_),
       role == Role::control ? "control" : "view", now_ms(), kClientFrameBytesMax, kPromptBytesMax,
       kSubscriptionsMax, hub.engine_json()));
