@@ -32,7 +32,7 @@ int open_or_die(const std::filesystem::path& file, int flags) {
   std::vector<char*> argv;
   for (const std::string& word : start.argv) argv.push_back(const_cast<char*>(word.c_str()));
   argv.push_back(nullptr);
-  if (::chdir(start.folder.c_str()) == 0) ::execv(argv[0], argv.data());
+  if (::chdir(start.folder.c_str()) == 0) ::execvp(argv[0], argv.data());
   ::_exit(127);
 }
 
