@@ -116,6 +116,21 @@ std::vector<float> logits_of(const fs::path& model, const char* kernels, Activat
   return {session.logits().begin(), session.logits().end()};
 }
 
+// Logits of the first nine tokens.
+std::vector<std::vector<float>> all_logits_of(const fs::path& model, const char* kernels,
+                                              Activations activations) {
+  Session session(Engine::load(
+      model,
+      {.kernels = kernels, .threads = 1, .rounding = Rounding::exact, .activations = activations}));
+  std::vector<Token> tokens(9);
+  std::iota(tokens.begin(), tokens.end(), 100);
+  std::vector<std::vector<float>> rows;
+  session.extend(tokens, [&](int, std::span<const float> logits) {
+    rows.emplace_back(logits.begin(), logits.end());
+  });
+  return rows;
+}
+
 // Root of the mean squared difference, in units of what the expected values spread.
 double error_of(const std::vector<float>& found, const std::vector<float>& expected) {
   double error = 0, mean = 0, square = 0;
@@ -179,10 +194,16 @@ TEST_P(FormatModels, ComputeTheBitsOfTheirDequantisedWeights) {
 }
 
 // Activations in int8 cost what they cost before Q8_0 weights: 0.02 to 0.06 of the logits' spread.
+// The median of some positions: where a choice of experts or rows flips, an error says nothing.
 TEST_P(FormatModels, RunWithRoundedActivations) {
-  const auto found = logits_of(quantised_, "auto", Activations::native);
-  EXPECT_EQ(logits_of(quantised_, "auto", Activations::native, /*decoded=*/7), found);
-  EXPECT_LT(error_of(found, logits_of(plain_, "reference", Activations::f32)), 0.15);
+  EXPECT_EQ(logits_of(quantised_, "auto", Activations::native, /*decoded=*/7),
+            logits_of(quantised_, "auto", Activations::native));
+  const auto found = all_logits_of(quantised_, "auto", Activations::native);
+  const auto expected = all_logits_of(plain_, "reference", Activations::f32);
+  std::vector<double> errors;
+  for (std::size_t i = 0; i < found.size(); ++i) errors.push_back(error_of(found[i], expected[i]));
+  std::ranges::nth_element(errors, errors.begin() + std::ssize(errors) / 2);
+  EXPECT_LT(errors[errors.size() / 2], 0.15);
 }
 
 TEST_P(FormatModels, AreSummarisedCheckedAndMappedInPlace) {
