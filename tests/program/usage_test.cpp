@@ -59,7 +59,7 @@ TEST(Usage, NumbersThatMeanNothingAreRefused) {
   EXPECT_THAT(complaint({"bench", "-r", "0"}), HasSubstr("-r: "));
   EXPECT_THAT(complaint({"model", "info", "--context", "-1"}), HasSubstr("--context: "));
   EXPECT_THAT(complaint({"run", "--threads", "-1", "x"}), HasSubstr("--threads: "));
-  EXPECT_THAT(complaint({"run", "--mode", "fsat", "x"}), HasSubstr("{auto,fast,think}"));
+  EXPECT_THAT(complaint({"run", "--mode", "fsat", "x"}), HasSubstr("{auto,fast,think,high,max}"));
 }
 
 TEST(Usage, BenchPrintsTheFieldsThatScriptsRead) {
