@@ -58,7 +58,8 @@ TEST_F(ConvertTest, SurvivesBeingKilledAtAnyMoment) {
   const std::string whole = folder_.read("whole.gguf"), mtp = folder_.read("whole.mtp.gguf");
   const fs::path output = folder_.path() / "out.gguf";
   for (const char* seconds : {"0.005", "0.01", "0.02", "0.03", "0.04", "0.05", "0.06", "0.08"}) {
-    convert("out.gguf", {"timeout", "-s", "KILL", seconds});
+    const Finished killed = convert("out.gguf", {"/usr/bin/timeout", "-s", "KILL", seconds});
+    EXPECT_NE(killed.exit, 127) << killed.error;  // timeout is there
     EXPECT_TRUE(!fs::exists(output) || folder_.read("out.gguf") == whole);
     EXPECT_TRUE(!fs::exists(folder_.path() / "out.mtp.gguf") ||
                 folder_.read("out.mtp.gguf") == mtp);
@@ -73,7 +74,7 @@ TEST_F(ConvertTest, SaysThatTheDiskIsFullAndGoesOnWhenItIsNot) {
   ASSERT_EQ(convert("whole.gguf").exit, 0);
   // A limit on the size of files ends writes as a full disk does; in blocks of 512 bytes.
   const Finished full =
-      convert("out.gguf", {"sh", "-c", "trap '' XFSZ; ulimit -f 4000; exec \"$@\"", "sh"});
+      convert("out.gguf", {"/bin/sh", "-c", "trap '' XFSZ; ulimit -f 4000; exec \"$@\"", "sh"});
   EXPECT_EQ(full.exit, 9);
   EXPECT_THAT(full.error, AllOf(HasSubstr("out.gguf.part: the disk is full after"),
                                 HasSubstr("the same call goes on")));
