@@ -138,6 +138,11 @@ Engine::Parts::Parts(std::filesystem::path path, const EngineOptions& options, M
       mtp_shape(std::make_shared<CacheShape>(weights.config, options.rounding, kMtpRatios)),
       draft_tokens(options.draft_tokens),
       backend(make_backend(weights.config, options.kernels, options.activations, options.threads)),
+      compute{.weights = weights,
+              .plain_rope = plain_rope,
+              .long_rope = long_rope,
+              .backend = *backend},
+      scheduler(compute, options.scheduling),
       space(weights.config) {
   fingerprint = fingerprint_of(weights, options.rounding, backend->name(), options.activations);
 }

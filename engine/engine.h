@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "engine/config.h"
+#include "engine/scheduling.h"
 #include "engine/tokenizer.h"
 
 namespace fathom::engine {
@@ -30,6 +31,7 @@ struct EngineOptions {
   int threads = 0;               // 0: one per core
   Rounding rounding = Rounding::official;
   Activations activations = Activations::native;
+  SchedulingOptions scheduling = {};
   // GGUF that holds the MTP block; empty: as in the model's own files.
   std::filesystem::path mtp = {};
   // Tokens that the MTP block, where there is one, drafts ahead of Session::append. They change no

@@ -23,6 +23,7 @@
 #include "engine/error.h"
 #include "engine/model/engine_parts.h"
 #include "engine/model/forward.h"
+#include "engine/scheduling/scheduler.h"
 
 namespace fathom::engine {
 namespace {
@@ -30,17 +31,11 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using Visit = std::function<void(int position, std::span<const float> logits)>;
 
-constexpr int kChunkMin = 16;
-constexpr int kChunkMax = 128;  // of a page; larger ones gain little and take more memory
-
-// A pass can be ended after every layer, so a layer must take less than the 0.2 s in which a stop
-// is promised.
-constexpr double kLayerSecondsMax = 0.12;
-constexpr double kLayerSecondsMin = 0.04;
+// Tokens whose logits are handed out at a time: of the official vocabulary they take 16 MB.
+constexpr int kVisitRows = 32;
 // Tokens since the last moment that are worth another one where timelines part: fewer cost less to
 // compute than a moment takes to keep.
 constexpr int kBranchMin = 32;
-constexpr double kProgressSeconds = 0.25;
 
 std::size_t size(std::int64_t count) noexcept {
   return static_cast<std::size_t>(count);
@@ -62,9 +57,10 @@ void check_finite(const std::filesystem::path& model, std::span<const float> log
 }
 
 // Kept for its memory, of which a fork needs none.
-struct Scratch : Snapshot {
+template <class Value>
+struct Scratch : Value {
   Scratch() = default;
-  Scratch(const Scratch&) {}
+  Scratch(const Scratch&) : Value() {}
 };
 
 }  // namespace
@@ -73,6 +69,7 @@ struct Scratch : Snapshot {
 struct Session::State {
   State(std::shared_ptr<const Engine> loaded, Timeline shared)
       : engine(std::move(loaded)),
+        member(engine->parts().scheduler),
         cache(engine->parts().shape),
         timeline(std::move(shared)),
         drafter(engine->parts()) {}
@@ -90,13 +87,13 @@ struct Session::State {
   int length() const noexcept { return cache.length(); }
   int to_stop() const noexcept;
   int feed(const Feed& feed);
-  bool feed_chunk(const Feed& feed, int done, int rows, Clock::time_point& reported);
+  int feed_chunk(const Feed& feed, Report& report);
   void append(Token token);
   std::span<const Token> with_drafts(const Token& token);
   void drop_drafts() noexcept;
   void take_snapshot(bool share);
   void adopt(const Prefix& prefix, std::span<const Token> prompt);
-  void hand_out_logits(Pass& pass, const Feed& feed, bool last);
+  void hand_out_logits(const Feed& feed, int rows);
   // How many tokens a prompt has in common with these, and how many of them are worth having: the
   // last token is computed again if its logits are gone.
   struct Overlap {
@@ -112,6 +109,7 @@ struct Session::State {
   void check_ids(std::span<const Token> fed) const;
 
   std::shared_ptr<const Engine> engine;
+  Scheduler::Member member;
   KvCache cache;
   Snapshots snapshots;
   Timeline timeline;
@@ -119,8 +117,10 @@ struct Session::State {
   TokenList tokens;
   std::vector<float> logits;
   Drafter drafter;
-  Undo undo;             // of the drafts
-  Scratch before_chunk;  // to return to when a pass is ended
+  Undo undo;                             // of the drafts
+  Scratch<std::vector<float>> computed;  // logits of a chunk
+  Scratch<std::vector<float>> followed;  // streams for the drafter
+  Scratch<Snapshot> before_chunk;        // to return to when a pass is ended
   bool records_streams = false;
   std::vector<float> streams;  // [tokens, hc_mult · hidden_size] if recorded from the first token
 };
@@ -134,31 +134,31 @@ void Session::State::check_ids(std::span<const Token> fed) const {
   }
 }
 
-// Computes tokens in chunks that end on page boundaries; returns how many. A pass that is stopped
+// Computes tokens in chunks that end on page boundaries; returns how many. A chunk that is stopped
 // is undone: its tokens are not remembered.
 int Session::State::feed(const Feed& feed) {
   check_ids(feed.tokens);
-  const Engine::Parts& parts = engine->parts();
   const auto total = static_cast<int>(feed.tokens.size());
-  auto reported = Clock::now();
-  int done = 0;
+  Report report{.call = feed.progress, .total = total};
   try {
-    while (done < total) {
-      const std::lock_guard lock(parts.compute_mutex);
-      const bool shared = (feed.keep_start && done == 0) || std::ranges::count(marks, length()) > 0;
+    while (report.done < total) {
+      const bool shared =
+          (feed.keep_start && report.done == 0) || std::ranges::count(marks, length()) > 0;
       if (length() > 0 && (shared || length() % kPageTokens == 0)) take_snapshot(shared);
-      const int rows = std::min({total - done, to_stop(), parts.chunk_rows});
-      if (!feed_chunk(feed, done, rows, reported)) break;
-      done += rows;
+      const int rows = feed_chunk(feed, report);
+      if (rows == 0) break;
+      report.done += rows;
     }
   } catch (const std::bad_alloc&) {
     throw Error(fmt::format("not enough memory for a context of {} tokens; {} are computed",
-                            length() + total - done, length()));
+                            length() + total - report.done, length()));
+  } catch (const Refusal&) {
+    throw;
   } catch (const Error&) {
     forget();
     throw;
   }
-  return done;
+  return report.done;
 }
 
 // After a pass that failed: what it left is no state to go on from.
@@ -181,77 +181,70 @@ int Session::State::to_stop() const noexcept {
   return rows;
 }
 
-bool Session::State::feed_chunk(const Feed& feed, int done, int rows, Clock::time_point& reported) {
-  const Engine::Parts& parts = engine->parts();
-  const auto total = static_cast<int>(feed.tokens.size());
-  const auto chunk = feed.tokens.subspan(size(done), size(rows));
-  const auto start = Clock::now();
+// Computes what follows, at most to the end of the page. Returns how many tokens; 0: stopped.
+int Session::State::feed_chunk(const Feed& feed, Report& report) {
+  const ModelConfig& config = engine->config();
+  const int left = report.total - report.done;
+  const int rows = std::min({left, to_stop(), feed.visit != nullptr ? kVisitRows : left});
+  const auto chunk = feed.tokens.subspan(size(report.done), size(rows));
+  const int logit_rows = feed.visit != nullptr ? rows : rows == left ? 1 + feed.drafts : 0;
+  const std::int64_t width = std::int64_t{config.hc_mult} * config.hidden_size;
 
   // All memory before the first change.
+  member.claim(cache.bytes_for(length() + rows) + snapshots.bytes() + drafter.bytes());
   cache.reserve(length() + rows);
   tokens.reserve(std::bit_ceil(tokens.size() + chunk.size()));
-  parts.space.reserve(rows, cache.shape().row.bytes);
-  parts.backend->reserve(rows, static_cast<std::int64_t>(std::bit_ceil(
-                                   std::max(4096U, static_cast<unsigned>(length() + rows)))));
   drafter.reserve();
   if (feed.drafts > 0) cache.keep_undo(rows - feed.drafts, rows, undo);
-  if (feed.stop.stop_possible()) cache.capture(before_chunk);
+  computed.resize(size(std::int64_t{logit_rows} * config.vocab_size));
+  const int stream_rows = records_streams ? rows : drafter.streams_wanted(rows);
+  std::vector<float>& kept = records_streams ? streams : followed;
+  const std::size_t streams_before = records_streams ? streams.size() : 0;
+  kept.resize(streams_before + size(stream_rows * width));
 
-  const Sequence sequence{.cache = &cache, .first_row = 0, .rows = rows};
-  Pass chunk_pass = parts.pass({&sequence, 1}, chunk);
-  const auto keep_going = [&](int layers, int of) {
-    if (feed.progress != nullptr && *feed.progress && seconds_since(reported) > kProgressSeconds) {
-      reported = Clock::now();
-      (*feed.progress)(done + rows * layers / of, total);
-    }
-    return layers == of || !feed.stop.stop_requested();
-  };
-  // By reference: a copy of it would be taken from the heap.
-  if (feed.stop.stop_requested() || !forward(chunk_pass, parts.weights, std::ref(keep_going))) {
-    cache.go_back(before_chunk);
-    return false;
+  int done = 0;
+  try {
+    done = member.compute({.cache = cache,
+                           .tokens = chunk,
+                           .before = before_chunk,
+                           .logits = computed.data(),
+                           .logit_rows = logit_rows,
+                           .streams = kept.data() + streams_before,
+                           .stream_rows = stream_rows,
+                           .goes_on = rows < left,
+                           .report = &report,
+                           .stop = feed.stop});
+  } catch (...) {
+    kept.resize(streams_before);
+    throw;
   }
-  tokens.append(chunk.first(size(rows - feed.drafts)));
+  const int streams_done = std::max(0, done - (rows - stream_rows));
+  kept.resize(streams_before + size(streams_done * width));
+  if (done == 0) return 0;
+  tokens.append(chunk.first(size(done - feed.drafts)));
   logits.clear();
-  const int width = engine->config().hc_mult * engine->config().hidden_size;
-  drafter.follow(length() - rows, {parts.space.streams.data(), rows, width, width});
-  if (records_streams) {
-    streams.insert(streams.end(), parts.space.streams.begin(),
-                   parts.space.streams.begin() + std::int64_t{rows} * width);
-  }
+  drafter.follow(length() - streams_done,
+                 {kept.data() + streams_before, streams_done, static_cast<int>(width), width});
   timeline.follow(tokens, cache);
-  hand_out_logits(chunk_pass, feed, done + rows == total);
-
-  const double layer_seconds = seconds_since(start) / engine->config().num_hidden_layers;
-  if (rows == parts.chunk_rows) {
-    if (layer_seconds > kLayerSecondsMax) parts.chunk_rows = std::max(kChunkMin, rows / 2);
-    if (layer_seconds < kLayerSecondsMin) parts.chunk_rows = std::min(kChunkMax, rows * 2);
-  }
-  return true;
+  if (feed.visit != nullptr || done == left) hand_out_logits(feed, done);
+  return done;
 }
 
-void Session::State::hand_out_logits(Pass& chunk_pass, const Feed& feed, bool last) {
-  const Engine::Parts& parts = engine->parts();
-  const int width = chunk_pass.config.hc_mult * chunk_pass.config.hidden_size;
-  const int rows = chunk_pass.rows();
-  if (feed.visit == nullptr && !last) return;
-  const Matrix all = chunk_pass.matrix(parts.space.streams, width);
-  const int first_position = length() - rows;
-  const int last_row = rows - 1 - feed.drafts;
-  const int first = feed.visit != nullptr ? 0 : last_row;
-  for (int row = first; row < rows; row += Workspace::kLogitRows) {
-    const int count = std::min(Workspace::kLogitRows, rows - row);
-    const Matrix found = head(chunk_pass, parts.weights, {all.row(row), count, width, width});
-    for (int i = 0; i < count; ++i) {
-      const std::span<const float> one(found.row(i), size(found.width));
-      if (row + i > last_row) {
-        if (!drafter.keep(one)) return;
-        continue;
-      }
-      check_finite(parts.model_path, one, first_position + row + i);
-      if (feed.visit != nullptr) (*feed.visit)(first_position + row + i, one);
-      if (last && row + i == last_row) logits.assign(one.begin(), one.end());
-    }
+// `computed` holds logits: of the last `rows` tokens if they are visited, or else of the last one
+// and the drafts behind it.
+void Session::State::hand_out_logits(const Feed& feed, int rows) {
+  const std::size_t vocab = size(engine->config().vocab_size);
+  const int count = feed.visit != nullptr ? rows : 1 + feed.drafts;
+  const int sure = count - feed.drafts;
+  const auto row = [&](int i) { return std::span(computed).subspan(size(i) * vocab, vocab); };
+  for (int i = 0; i < sure; ++i) {
+    check_finite(engine->parts().model_path, row(i), length() - count + i);
+    if (feed.visit != nullptr) (*feed.visit)(length() - count + i, row(i));
+  }
+  const auto last = row(sure - 1);
+  logits.assign(last.begin(), last.end());
+  for (int i = sure; i < count; ++i) {
+    if (!drafter.keep(row(i))) return;
   }
 }
 
@@ -273,7 +266,6 @@ void Session::State::append(Token token) {
 
 // What is fed where `token` is appended. `token` outlives it.
 std::span<const Token> Session::State::with_drafts(const Token& token) {
-  const std::lock_guard lock(engine->parts().compute_mutex);
   try {
     // A page is full when all of its tokens are sure, so drafts end where it does.
     return drafter.draft(tokens, token, records_streams ? 1 : to_stop());
@@ -439,6 +431,10 @@ void Session::extend(std::span<const Token> tokens, const Visit& visit) {
   state_->feed({.tokens = tokens, .visit = &visit});
 }
 
+void Session::set_priority(Priority priority) noexcept {
+  state_->member.set_priority(priority);
+}
+
 void Session::truncate(int tokens) {
   State& state = *state_;
   state.drop_drafts();
@@ -501,15 +497,15 @@ void Session::mtp(std::span<const int> positions, const Visit& visit) {
 
   const MtpWeights& block = parts.weights.mtp.front();
   KvCache cache(parts.mtp_shape);
-  const std::lock_guard lock(parts.compute_mutex);
-  for (int first = 0; first < end; first += kChunkMax) {
-    const int rows = std::min(kChunkMax, end - first);
+  const std::lock_guard lock(parts.scheduler);
+  for (int first = 0; first < end; first += kPageTokens) {
+    const int rows = std::min(kPageTokens, end - first);
     cache.reserve(end);
     parts.space.reserve(rows, cache.shape().row.bytes);
     parts.backend->reserve(rows, end);
     const Sequence sequence{.cache = &cache, .first_row = 0, .rows = rows};
-    Pass pass =
-        parts.pass({&sequence, 1}, std::span(state.tokens).subspan(size(first + 1), size(rows)));
+    Pass pass = parts.compute.pass(parts.space, {&sequence, 1},
+                                   std::span(state.tokens).subspan(size(first + 1), size(rows)));
     mtp_forward(pass, parts.weights, block,
                 {state.streams.data() + std::int64_t{first} * width, rows, width, width});
     for (const int position : positions) {
@@ -538,8 +534,10 @@ void Session::fill_random(std::span<const Token> tokens) {
 
 std::int64_t Session::bytes() const noexcept {
   const State& state = *state_;
-  const std::size_t beside = state.tokens.bytes() + state.logits.capacity() * sizeof(float) +
-                             state.streams.capacity() * sizeof(float) +
+  const std::size_t beside = state.tokens.bytes() +
+                             (state.logits.capacity() + state.computed.capacity() +
+                              state.followed.capacity() + state.streams.capacity()) *
+                                 sizeof(float) +
                              state.before_chunk.bytes.capacity();
   return state.cache.bytes() + state.snapshots.bytes() + state.drafter.bytes() +
          static_cast<std::int64_t>(beside);

@@ -35,12 +35,14 @@ struct DraftCounts {
   std::int64_t accepted = 0;
 };
 
-// Called at least every 0.5 s of a prefill with tokens computed so far and tokens to compute. Must
-// not call into the engine.
+// Called at least every 0.5 s of a prefill with tokens computed so far and tokens to compute, also
+// while it waits for other sessions. On the thread that prefills; others need not wait for it.
 using PrefillProgress = std::function<void(int done, int total)>;
 
-// The bits of every result depend on the tokens alone: not on chunks, threads, truncation, forks
-// or restoring (within one kernel set). Used by one thread at a time.
+// The bits of every result depend on the tokens alone: not on chunks, threads, truncation, forks,
+// restoring or other sessions (within one kernel set). Used by one thread at a time; sessions of
+// different threads are computed together. What computes throws Error if too many sessions are at
+// work, or their states take too much memory (see SchedulingOptions).
 class Session {
  public:
   // `cache`: where it finds what others computed, and leaves what it computes; may be null. `name`:
@@ -69,6 +71,9 @@ class Session {
   // Appends tokens and hands out the logits of each: visit(position, logits [vocab_size]).
   void extend(std::span<const Token> tokens,
               const std::function<void(int position, std::span<const float> logits)>& visit);
+
+  // Whose tokens go first where several sessions wait. A fork has it too; interactive at first.
+  void set_priority(Priority priority) noexcept;
 
   // Forgets all tokens from position `tokens` on. Going back d tokens computes at most about
   // d + 128 again, from the latest moment that is kept.

@@ -258,6 +258,9 @@ void add_bench(CLI::App& program, ui::BenchOptions& bench, Chosen& chosen) {
       ->check(count_from(0));
   app.add_option("-d", bench.depths, "After so many tokens")->delimiter(',')->check(count_from(0));
   app.add_option("-r", bench.rounds, "Rounds; the median counts")->check(count_from(1));
+  app.add_option("--sessions", bench.sessions,
+                 "Sessions that work together; rates are of all of them")
+      ->check(count_from(1));
   app.add_flag("--greedy", bench.greedy,
                "Decode the model's own likeliest tokens instead of random ones");
   app.add_option("--verify", bench.verify,

@@ -331,7 +331,13 @@ std::span<std::byte> KvCache::page_for_writing(int index) noexcept {
 }
 
 std::int64_t KvCache::bytes() const noexcept {
-  return shape_->fixed_bytes + static_cast<std::int64_t>(pages_.size()) * shape_->page_bytes;
+  return bytes_for(0);
+}
+
+std::int64_t KvCache::bytes_for(std::int64_t tokens) const noexcept {
+  const std::int64_t pages =
+      std::max<std::int64_t>(page_count(), (tokens + kPageTokens - 1) / kPageTokens);
+  return shape_->fixed_bytes + pages * shape_->page_bytes;
 }
 
 }  // namespace fathom::engine

@@ -119,6 +119,7 @@ class KvCache {
   std::span<std::byte> page_for_writing(int index) noexcept;
 
   std::int64_t bytes() const noexcept;
+  std::int64_t bytes_for(std::int64_t tokens) const noexcept;  // after reserve(tokens)
 
  private:
   Slots slots_at(std::int64_t offset, int ratio, int width) noexcept;

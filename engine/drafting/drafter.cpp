@@ -47,6 +47,10 @@ void Drafter::reserve() {
   streams_.resize(size(std::int64_t{kRows} * width));
 }
 
+int Drafter::streams_wanted(int rows) const noexcept {
+  return block_ ? std::min(rows, kHistory) : 0;
+}
+
 void Drafter::follow(int position, ConstMatrix streams) noexcept {
   if (!block_) return;
   const int rows = std::min(streams.rows, kHistory);
@@ -101,7 +105,7 @@ Token Drafter::run_block(std::span<const Token> tokens, ConstMatrix streams) {
   parts.space.reserve(rows, block_->shape().row.bytes);
   parts.backend->reserve(rows, block_->length() + rows);
   const Sequence sequence{.cache = &*block_, .first_row = 0, .rows = rows};
-  Pass pass = parts.pass({&sequence, 1}, tokens);
+  Pass pass = parts.compute.pass(parts.space, {&sequence, 1}, tokens);
   mtp_forward(pass, parts.weights, weights, streams);
   const int width = streams_width(parts);
   const Matrix all = pass.matrix(parts.space.streams, width);
@@ -121,6 +125,7 @@ std::span<const Token> Drafter::draft(std::span<const Token> tokens, Token token
   if (plan.tokens == 0) return fed_;
 
   const auto start = Clock::now();
+  const std::lock_guard lock(parts_->scheduler);
   const int first = begin_pairs(position);
   pairs_.assign(tokens.begin() + first, tokens.end());
   pairs_.push_back(token);

@@ -35,14 +35,16 @@ class Drafter {
   // All memory that later calls need. May throw std::bad_alloc.
   void reserve();
 
+  // How many of a pass's last rows it wants the streams of.
+  int streams_wanted(int rows) const noexcept;
   // A pass left these streams [rows, hc_mult · hidden_size] of the tokens from `position` on.
   void follow(int position, ConstMatrix streams) noexcept;
   // The timeline has only `tokens` tokens left.
   void cut(int tokens) noexcept;
 
   // Drafts what may follow `token`, which will follow `tokens`. Returns what the next pass is to
-  // be fed, at most `rows` tokens: `token`, then drafts. Valid until the next call. Needs
-  // compute_mutex; may throw std::bad_alloc.
+  // be fed, at most `rows` tokens: `token`, then drafts. Valid until the next call. May
+  // take the cores for it; may throw std::bad_alloc.
   std::span<const Token> draft(std::span<const Token> tokens, Token token, int rows);
   // Of the drafts in that pass, in order. False where no more are wanted.
   bool keep(std::span<const float> logits) noexcept;

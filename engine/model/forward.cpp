@@ -65,19 +65,16 @@ void run_block(Pass& pass, const ModelWeights& weights, const BlockWeights& bloc
   }
 }
 
-bool forward(Pass& pass, const ModelWeights& weights, const KeepGoing& keep_going) {
-  const auto layers = static_cast<int>(weights.layers.size());
+void begin_pass(Pass& pass, const ModelWeights& weights) {
   fill_angles(pass);
   pass.backend.embed(
       pass.tokens, weights.embed,
       pass.matrix(pass.space.streams, pass.config.hc_mult * pass.config.hidden_size));
-  for (int layer = 0; layer < layers; ++layer) {
-    run_block(pass, weights, weights.layers[static_cast<std::size_t>(layer)], {"layer", layer});
-    if (keep_going && !keep_going(layer + 1, layers)) return false;
-  }
+}
+
+void end_pass(Pass& pass, const ModelWeights& weights) {
   for (const auto& file : weights.files) file->expect_unchanged();
   remember_rows(pass);
-  return true;
 }
 
 Matrix head(Pass& pass, const ModelWeights& weights, ConstMatrix streams) {

@@ -1,21 +1,18 @@
 // The forward pass: a batch of tokens through all layers, and logits of chosen rows.
 #pragma once
 
-#include <functional>
-
 #include "engine/model/pass.h"
 
 namespace fathom::engine {
 
-// Asked after every part of a layer with the parts done and to do; false ends the pass.
-using KeepGoing = std::function<bool(int done, int total)>;
-
-// Leaves the batch's streams [rows, hc_mult · hidden_size] in space.streams and its rows in the
-// sequences' caches, whose lengths are then those of all tokens. Returns false if it was ended
-// before: the caches' fixed parts are then to be restored from snapshots. Caches must have been
-// reserved. Throws Error that names the model, and the layer or the file, if a result is not
-// finite or the weights could not be read or were written to; the caches are of no use then.
-bool forward(Pass& pass, const ModelWeights& weights, const KeepGoing& keep_going);
+// One after another: begin_pass(), run_block() of parts.h for every layer, end_pass(). Then the
+// batch's streams [rows, hc_mult · hidden_size] lie in space.streams and its rows in the sequences'
+// caches, whose lengths are those of all tokens. A sequence may leave between layers: the fixed
+// part of its cache is then to be restored from a snapshot. Caches must have been reserved. Throws
+// Error that names the model, and the layer or the file, if a result is not finite or the weights
+// could not be read or were written to; the caches are of no use then.
+void begin_pass(Pass& pass, const ModelWeights& weights);
+void end_pass(Pass& pass, const ModelWeights& weights);
 
 // Logits [streams.rows ≤ Workspace::kLogitRows, vocab_size] of rows of a pass, in space.logits.
 Matrix head(Pass& pass, const ModelWeights& weights, ConstMatrix streams);

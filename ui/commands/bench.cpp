@@ -4,6 +4,10 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <future>
+#include <latch>
+#include <optional>
+#include <span>
 #include <vector>
 
 #include <fmt/format.h>
@@ -29,10 +33,11 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-// The same ids on every machine: measured speed may depend on which experts they choose.
-std::vector<Token> some_tokens(int count, int vocab_size) {
+// The same ids on every machine: measured speed may depend on which experts they choose. Others for
+// every session.
+std::vector<Token> some_tokens(int count, int vocab_size, int session = 0) {
   std::vector<Token> tokens;
-  std::uint32_t state = 1;
+  std::uint32_t state = 1U + static_cast<std::uint32_t>(session);
   for (int i = 0; i < count; ++i) {
     state = state * 1664525U + 1013904223U;
     tokens.push_back(static_cast<Token>((state >> 8) % static_cast<std::uint32_t>(vocab_size)));
@@ -53,43 +58,74 @@ struct Measurement {
   }
 };
 
-double prefill_rate(engine::Session& session, std::span<const Token> prompt, int count) {
-  BenchProgress progress("prefill");
-  const auto start = Clock::now();
-  session.sync(prompt, [&](int done, int total) { progress.at(done, total); }, {});
-  return count / seconds_since(start);
-}
+// One session's work: `count` tokens after those that it was filled with.
+struct Work {
+  engine::Session session;
+  std::vector<Token> tokens;  // the whole timeline
+  int count = 0;
+  bool greedy = false;  // decodes the model's own likeliest tokens, as soon as it has logits
+};
 
-// Appends `tokens`; if `greedy`, of those only the first, where the session has no logits yet.
-double decode_rate(engine::Session& session, std::span<const Token> tokens, bool greedy) {
-  BenchProgress progress("decode");
-  const auto start = Clock::now();
-  for (std::size_t i = 0; i < tokens.size(); ++i) {
-    const std::span<const float> logits = session.logits();
-    const auto likeliest = std::ranges::max_element(logits);
-    session.append(greedy && !logits.empty() ? static_cast<Token>(likeliest - logits.begin())
-                                             : tokens[i]);
-    progress.at(static_cast<int>(i), static_cast<int>(tokens.size()));
+void prefill(Work& work, bool shows_progress) {
+  if (!shows_progress) {
+    work.session.sync(work.tokens, {}, {});
+    return;
   }
-  return static_cast<double>(tokens.size()) / seconds_since(start);
+  BenchProgress progress("prefill");
+  work.session.sync(work.tokens, [&](int done, int total) { progress.at(done, total); }, {});
 }
 
-// Every round goes on from a fork of the same filled session. One round before, not counted, reads
+void decode(Work& work, bool shows_progress) {
+  std::optional<BenchProgress> progress;
+  if (shows_progress) progress.emplace("decode");
+  const auto tokens = std::span(work.tokens).last(static_cast<std::size_t>(work.count));
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    const std::span<const float> logits = work.session.logits();
+    const auto likeliest = std::ranges::max_element(logits);
+    work.session.append(work.greedy && !logits.empty()
+                            ? static_cast<Token>(likeliest - logits.begin())
+                            : tokens[i]);
+    if (progress) progress->at(static_cast<int>(i), work.count);
+  }
+}
+
+// Tokens per second of all sessions. The first one is the calling thread's.
+double rate(std::span<Work> works, void (*run)(Work& work, bool shows_progress)) {
+  std::latch ready(std::ssize(works));
+  std::vector<std::future<void>> others;
+  for (std::size_t i = 1; i < works.size(); ++i) {
+    others.push_back(std::async(std::launch::async, [&, i] {
+      ready.arrive_and_wait();
+      run(works[i], /*shows_progress=*/false);
+    }));
+  }
+  ready.arrive_and_wait();
+  const auto start = Clock::now();
+  run(works.front(), /*shows_progress=*/true);
+  for (std::future<void>& other : others) other.get();
+  return static_cast<double>(std::ssize(works) * works.front().count) / seconds_since(start);
+}
+
+// Every round goes on from forks of the same filled session. One round before, not counted, reads
 // the weights from disk and wakes the threads.
 Measurement measure(const engine::Session& filled, Measurement asked, const BenchOptions& options,
                     int vocab_size) {
-  const auto depth = static_cast<std::size_t>(asked.depth);
-  const std::vector<Token> tokens =
-      some_tokens(asked.depth + asked.prefill + asked.decode, vocab_size);
   for (int round = -1; round < options.rounds; ++round) {
-    engine::Session session = filled.fork();
-    const double rate =
-        asked.prefill > 0 ? prefill_rate(session, tokens, asked.prefill)
-                          : decode_rate(session, std::span(tokens).subspan(depth), options.greedy);
+    const int count = asked.prefill + asked.decode;
+    std::vector<Work> works;
+    for (int i = 0; i < options.sessions; ++i) {
+      std::vector<Token> tokens(filled.tokens().begin(), filled.tokens().end());
+      const std::vector<Token> own = some_tokens(asked.depth + count, vocab_size, i);
+      tokens.insert(tokens.end(), own.begin() + asked.depth, own.end());
+      works.push_back({filled.fork(), std::move(tokens), count, options.greedy});
+    }
+    const double found = rate(works, asked.prefill > 0 ? prefill : decode);
     if (round < 0) continue;
-    asked.rates.push_back(rate);
-    asked.drafts.drafted += session.drafts().drafted;
-    asked.drafts.accepted += session.drafts().accepted;
+    asked.rates.push_back(found);
+    for (const Work& work : works) {
+      asked.drafts.drafted += work.session.drafts().drafted;
+      asked.drafts.accepted += work.session.drafts().accepted;
+    }
   }
   std::ranges::sort(asked.rates);
   return asked;
@@ -105,6 +141,7 @@ void print(const Measurement& m, const std::string& name, const engine::Engine& 
                                    {"p", m.prefill},
                                    {"n", m.decode},
                                    {"d", m.depth},
+                                   {"sessions", options.sessions},
                                    {"rounds", m.rates.size()},
                                    {"tokens_per_s", m.median()},
                                    {"min", m.rates.front()},
@@ -117,8 +154,9 @@ void print(const Measurement& m, const std::string& name, const engine::Engine& 
     }
     fmt::print("{}\n", line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
   } else {
-    const std::string test =
+    std::string test =
         m.prefill > 0 ? fmt::format("prefill {}", m.prefill) : fmt::format("decode {}", m.decode);
+    if (options.sessions > 1) test += fmt::format(" x {}", options.sessions);
     const std::string drafts =
         m.drafts.drafted == 0
             ? ""
@@ -159,8 +197,10 @@ int bench(const BenchOptions& options) {
   if (options.peaks) return bench_peaks(options);
   check(options);
   const std::filesystem::path path = find_model(options.model.path);
-  const auto model = engine::Engine::load(
-      path, engine_options(options.model, options.rounding, options.activations));
+  engine::EngineOptions loading =
+      engine_options(options.model, options.rounding, options.activations);
+  loading.scheduling.sessions_max = std::max(loading.scheduling.sessions_max, options.sessions);
+  const auto model = engine::Engine::load(path, loading);
   const int vocab_size = model->config().vocab_size;
   if (!options.json) {
     fmt::print("{}, kernels {}, threads {}, {} rounds, tokens/s\n", path.filename().string(),
