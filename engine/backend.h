@@ -153,12 +153,29 @@ struct Routing {
   std::span<Route> routes;          // [rows, num_experts_per_tok]
 };
 
+// Where the weights of routed experts come from if not all of them are in memory.
+class ExpertSource {
+ public:
+  struct Arrival {
+    int expert = 0;
+    const ExpertWeights* weights = nullptr;
+  };
+
+  virtual ~ExpertSource() = default;
+
+  // Some experts that are in memory, in any order, each once; waits for the first. They stay until
+  // the next call. Empty: all were handed out, or it was given up and y is worth nothing, which the
+  // owner of the source knows.
+  virtual std::span<const Arrival> next() noexcept = 0;
+};
+
 // Mixture of experts (oracle: moe): y = Σ weight · expert(x), in the order of routes, + shared(x).
 struct Mixture {
   ConstMatrix x;  // [rows, hidden_size]
   std::span<const Route> routes;
   const BlockWeights* weights = nullptr;
-  Matrix y;  // [rows, hidden_size]
+  ExpertSource* source = nullptr;  // null: the experts are those of `weights`
+  Matrix y;                        // [rows, hidden_size]
 };
 
 // Operations that read what a session remembers take a task for each session in the batch, and

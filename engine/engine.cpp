@@ -10,6 +10,8 @@
 #include "engine/cache/checksum.h"
 #include "engine/error.h"
 #include "engine/model/engine_parts.h"
+#include "engine/offload.h"
+#include "engine/offload/offload.h"
 
 namespace fathom::engine {
 namespace {
@@ -128,7 +130,8 @@ std::span<const int> layer_ratios(const ModelConfig& config) {
 
 }  // namespace
 
-Engine::Parts::Parts(std::filesystem::path path, const EngineOptions& options, ModelWeights loaded)
+Engine::Parts::Parts(std::filesystem::path path, const EngineOptions& options, ModelWeights loaded,
+                     std::int64_t weights_memory)
     : model_path(std::move(path)),
       weights(std::move(loaded)),
       plain_rope(weights.config, /*compressed=*/false),
@@ -137,25 +140,43 @@ Engine::Parts::Parts(std::filesystem::path path, const EngineOptions& options, M
                                          layer_ratios(weights.config))),
       mtp_shape(std::make_shared<CacheShape>(weights.config, options.rounding, kMtpRatios)),
       draft_tokens(options.draft_tokens),
+      experts(weights_memory > 0 ? offload_experts(weights, weights_memory) : nullptr),
       backend(make_backend(weights.config, options.kernels, options.activations, options.threads)),
       compute{.weights = weights,
               .plain_rope = plain_rope,
               .long_rope = long_rope,
-              .backend = *backend},
+              .backend = *backend,
+              .experts = experts.get()},
       scheduler(compute, options.scheduling),
       space(weights.config) {
   fingerprint = fingerprint_of(weights, options.rounding, backend->name(), options.activations);
 }
 
-std::shared_ptr<const Engine> Engine::load(const std::filesystem::path& path,
-                                           const EngineOptions& options) {
+std::shared_ptr<const Engine> Engine::Parts::load(const std::filesystem::path& path,
+                                                  const EngineOptions& options,
+                                                  std::int64_t weights_memory) {
   try {
     auto parts = std::make_unique<const Parts>(
-        path, options, load_weights(path, options.mtp, options.on_progress));
+        path, options, load_weights(path, options.mtp, options.on_progress), weights_memory);
     return std::shared_ptr<const Engine>(new Engine(std::move(parts)));
   } catch (const std::bad_alloc&) {
     throw Error(fmt::format("{}: not enough memory to load the model", path.string()));
   }
+}
+
+std::shared_ptr<const Engine> Engine::load(const std::filesystem::path& path,
+                                           const EngineOptions& options) {
+  return Parts::load(path, options, /*weights_memory=*/0);
+}
+
+std::shared_ptr<const Engine> load_offloaded(const std::filesystem::path& path,
+                                             const EngineOptions& options, std::int64_t bytes) {
+  return Engine::Parts::load(path, options, bytes);
+}
+
+std::optional<ExpertReads> expert_reads(const Engine& engine) {
+  if (!engine.parts().experts) return std::nullopt;
+  return engine.parts().experts->reads();
 }
 
 Engine::Engine(std::unique_ptr<const Parts> parts) : parts_(std::move(parts)) {}

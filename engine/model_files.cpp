@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 
+#include "engine/offload/offload.h"
 #include "engine/weights/check_tensor.h"
 #include "engine/weights/formats.h"
 #include "engine/weights/load_model.h"
@@ -54,7 +55,7 @@ RowBytes row_bytes(const ModelConfig& config, Rounding rounding) {
 }  // namespace
 
 ModelSummary summarize_model(const std::filesystem::path& path) {
-  const LoadedModel loaded = load_model(path, {}, {});
+  LoadedModel loaded = load_model(path, {}, {});
   const Checkpoint& checkpoint = *loaded.checkpoint;
   const auto tensors = checkpoint.tensors();
 
@@ -68,6 +69,7 @@ ModelSummary summarize_model(const std::filesystem::path& path) {
   }
   summary.tensors = static_cast<int>(tensors.size());
   summary.formats = count_formats(tensors);
+  summary.offload = offload_needs(loaded.weights);
   summary.parameters = loaded.parameters.main;
   summary.mtp_parameters = loaded.parameters.mtp;
   summary.active_parameters = std::llround(loaded.parameters.active);

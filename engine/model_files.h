@@ -2,6 +2,7 @@
 // a context will take.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -19,6 +20,25 @@ struct StoredFormat {
   std::int64_t bytes = 0;
 };
 
+// What it takes to keep a model's weights in memory but for routed experts that wait on disk
+// (load_offloaded).
+struct OffloadNeeds {
+  std::int64_t dense_bytes = 0;  // in memory in any case
+  int experts = 0;               // of all layers, MTP included
+  std::int64_t frame_bytes = 0;  // that hold one of them, the largest
+  int frames_least = 0;          // the experts of a token in one layer, and as many being read
+
+  std::int64_t least() const noexcept { return dense_bytes + frames_least * frame_bytes; }
+  // How many experts `bound` ≥ least() keeps in memory, and the bytes of everything then.
+  int frames(std::int64_t bound) const noexcept {
+    if (frame_bytes == 0) return frames_least;
+    return static_cast<int>(std::min<std::int64_t>(experts, (bound - dense_bytes) / frame_bytes));
+  }
+  std::int64_t bytes(std::int64_t bound) const noexcept {
+    return dense_bytes + frames(bound) * frame_bytes;
+  }
+};
+
 struct ModelSummary {
   ModelConfig config;
   std::string container;  // safetensors or GGUF
@@ -31,6 +51,8 @@ struct ModelSummary {
   std::int64_t parameters = 0;         // without MTP
   std::int64_t mtp_parameters = 0;     // 0: no MTP block
   std::int64_t active_parameters = 0;  // of the experts one token uses, and all that is not expert
+
+  OffloadNeeds offload;
 
   bool has_tokenizer = false;
   int drafter_tensors = 0;                 // of a 0731 checkpoint, which this program does not use

@@ -127,6 +127,7 @@ void CpuBackend::reserve(int rows, std::int64_t tokens) {
   grow(up_, slots * config_.moe_intermediate_size);
   grow(down_, slots * config_.hidden_size);
   groups_.reserve(size(config_.n_routed_experts + 1));
+  arrived_.reserve(size(config_.n_routed_experts));
   // Tiles hold at least 8 rows, but for the last of each matrix.
   const std::int64_t per_expert =
       std::max(config_.moe_intermediate_size, config_.hidden_size) / 8 + 1;

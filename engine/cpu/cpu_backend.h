@@ -74,6 +74,7 @@ class CpuBackend final : public Backend {
   // Where the tokens of one expert lie in the expert buffers.
   struct Group {
     const ExpertWeights* weights = nullptr;
+    int expert = 0;  // the shared one comes behind all others
     int first = 0;
     int tokens = 0;
     float limit = 0;
@@ -96,8 +97,10 @@ class CpuBackend final : public Backend {
   void round_expert_inputs(ConstMatrix x) noexcept;
   std::int64_t task_work(std::int64_t total) const noexcept;
   void group_by_expert(const Mixture& mixture) noexcept;
-  void run_gate_and_up(std::int64_t work) noexcept;
-  void run_down(std::int64_t work, int width) noexcept;
+  void run_groups(std::span<const Group> groups) noexcept;
+  void run_as_they_come(ExpertSource& source) noexcept;
+  void run_gate_and_up(std::span<const Group> groups, std::int64_t work) noexcept;
+  void run_down(std::span<const Group> groups, std::int64_t work) noexcept;
   int address_rows(const Attention& attention, int query, Worker& worker) const noexcept;
   void attend_heads(const Attention& attention, int query, Range heads, Worker& worker) noexcept;
   int keys_per_task(int keys) const noexcept;
@@ -121,6 +124,7 @@ class CpuBackend final : public Backend {
   std::vector<std::byte> gate_rounded_;  // [slots]: gate_ in the form of w2
   std::vector<Tile> tiles_;
   std::vector<Group> groups_;
+  std::vector<Group> arrived_;      // those that run now, if experts come one after the other
   std::vector<int> slot_tokens_;    // [slots] which token of the batch it holds
   std::vector<int> slots_;          // [rows, num_experts_per_tok] position in the expert buffers
   std::vector<int> expert_counts_;  // [n_routed_experts]

@@ -3,11 +3,11 @@
 #include <array>
 #include <cassert>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <utility>
 
 #include "engine/cpu/cpu_backend.h"
+#include "engine/weights/table.h"
 #include "engine/limits.h"
 
 namespace fathom::engine::cpu {
@@ -30,19 +30,6 @@ double softplus(double x) noexcept {
 
 float clamp_limit(double limit) noexcept {
   return limit > 0 ? static_cast<float>(limit) : std::numeric_limits<float>::infinity();
-}
-
-// tid2eid: ids were checked at load.
-int expert_of(const Tensor& table, Token token, int i) noexcept {
-  const std::byte* row = table.data + token * table.row_bytes;
-  if (table.format == Format::i32) {
-    std::int32_t id = 0;
-    std::memcpy(&id, row + 4 * i, sizeof id);
-    return id;
-  }
-  std::int64_t id = 0;
-  std::memcpy(&id, row + 8 * i, sizeof id);
-  return static_cast<int>(id);
 }
 
 // The k best keys, best first; ties go to the lower id, as in the oracle. NaN is never better, and
@@ -80,7 +67,8 @@ void CpuBackend::route(const Routing& routing) noexcept {
     }
     if (routing.experts != nullptr) {
       for (int i = 0; i < chosen; ++i) {
-        routes[size(i)].expert = expert_of(*routing.experts, routing.tokens[size(t)], i);
+        routes[size(i)].expert =
+            static_cast<int>(table_entry(*routing.experts, routing.tokens[size(t)], i));
       }
     } else {
       for (int e = 0; e < experts; ++e) keys[size(e)] = scores[size(e)] + routing.bias[size(e)];
@@ -106,7 +94,7 @@ void CpuBackend::group_by_expert(const Mixture& mixture) noexcept {
   const float limit = clamp_limit(config_.swiglu_limit);
   for (int e = 0; e < config_.n_routed_experts; ++e) {
     int& count = expert_counts_[size(e)];
-    if (count > 0) groups_.push_back({&mixture.weights->experts[size(e)], first, count, limit});
+    if (count > 0) groups_.push_back({&mixture.weights->experts[size(e)], e, first, count, limit});
     first += std::exchange(count, first);  // from here on the next free slot of the expert
   }
   for (std::size_t i = 0; i < mixture.routes.size(); ++i) {
@@ -114,8 +102,8 @@ void CpuBackend::group_by_expert(const Mixture& mixture) noexcept {
     slots_[i] = slot;
     slot_tokens_[size(slot)] = static_cast<int>(i) / chosen;
   }
-  groups_.push_back(
-      {&mixture.weights->shared, first, mixture.x.rows, clamp_limit(config_.swiglu_limit_shared)});
+  groups_.push_back({&mixture.weights->shared, config_.n_routed_experts, first, mixture.x.rows,
+                     clamp_limit(config_.swiglu_limit_shared)});
   for (int t = 0; t < mixture.x.rows; ++t) slot_tokens_[size(first + t)] = t;
 }
 
@@ -141,16 +129,16 @@ void CpuBackend::round_expert_inputs(ConstMatrix x) noexcept {
   }
 }
 
-void CpuBackend::run_gate_and_up(std::int64_t work) noexcept {
+void CpuBackend::run_gate_and_up(std::span<const Group> groups, std::int64_t work) noexcept {
   const std::int64_t width = config_.moe_intermediate_size;
   const std::int64_t rounded_width = rounded_bytes(ActivationForm::bf16, width);
   tiles_.clear();
-  for (std::size_t g = 0; g < groups_.size(); ++g) {
+  for (std::size_t g = 0; g < groups.size(); ++g) {
     add_tiles(static_cast<int>(g), width, kExpertRows,
-              std::int64_t{2} * groups_[g].tokens * config_.hidden_size, task_work(work));
+              std::int64_t{2} * groups[g].tokens * config_.hidden_size, task_work(work));
   }
   for_tiles(work, [&](const Tile& tile, Worker& worker) {
-    const Group& group = groups_[size(tile.group)];
+    const Group& group = groups[size(tile.group)];
     MultiplyTask task{.weights = &group.weights->w1,
                       .first_row = tile.first,
                       .rows = tile.rows,
@@ -174,24 +162,25 @@ void CpuBackend::run_gate_and_up(std::int64_t work) noexcept {
   });
 }
 
-void CpuBackend::run_down(std::int64_t work, int slots) noexcept {
+void CpuBackend::run_down(std::span<const Group> groups, std::int64_t work) noexcept {
   const std::int64_t width = config_.hidden_size;
   const std::int64_t rounded_width =
       rounded_bytes(ActivationForm::bf16, config_.moe_intermediate_size);
-  for (int slot = 0; slot < slots; ++slot) {
-    const std::byte* rounded = gate_rounded_.data() + slot * rounded_width;
-    inputs_.plain[size(slot)] = gate_.data() + slot * std::int64_t{config_.moe_intermediate_size};
-    inputs_.int8[size(slot)] = rounded;
-    inputs_.bf16[size(slot)] = rounded;
-  }
   tiles_.clear();
-  for (std::size_t g = 0; g < groups_.size(); ++g) {
+  for (std::size_t g = 0; g < groups.size(); ++g) {
+    const Group& group = groups[g];
+    for (int slot = group.first; slot < group.first + group.tokens; ++slot) {
+      const std::byte* rounded = gate_rounded_.data() + slot * rounded_width;
+      inputs_.plain[size(slot)] = gate_.data() + slot * std::int64_t{config_.moe_intermediate_size};
+      inputs_.int8[size(slot)] = rounded;
+      inputs_.bf16[size(slot)] = rounded;
+    }
     add_tiles(static_cast<int>(g), width, kExpertRows,
-              static_cast<std::int64_t>(groups_[g].tokens) * config_.moe_intermediate_size,
+              static_cast<std::int64_t>(group.tokens) * config_.moe_intermediate_size,
               task_work(work));
   }
   for_tiles(work, [&](const Tile& tile, Worker& worker) {
-    const Group& group = groups_[size(tile.group)];
+    const Group& group = groups[size(tile.group)];
     multiply_rows({.weights = &group.weights->w2,
                    .first_row = tile.first,
                    .rows = tile.rows,
@@ -203,17 +192,41 @@ void CpuBackend::run_down(std::int64_t work, int slots) noexcept {
   });
 }
 
+void CpuBackend::run_groups(std::span<const Group> groups) noexcept {
+  std::int64_t tokens = 0;
+  for (const Group& group : groups) tokens += group.tokens;
+  const std::int64_t work = tokens * config_.hidden_size * config_.moe_intermediate_size;
+  run_gate_and_up(groups, 2 * work);
+  run_down(groups, work);
+}
+
+// Groups as their weights come, the shared expert before all of them.
+void CpuBackend::run_as_they_come(ExpertSource& source) noexcept {
+  run_groups(std::span(groups_).last(1));
+  for (auto come = source.next(); !come.empty(); come = source.next()) {
+    arrived_.clear();
+    for (const ExpertSource::Arrival& arrival : come) {
+      Group group = *std::ranges::lower_bound(groups_, arrival.expert, {}, &Group::expert);
+      assert(group.expert == arrival.expert);
+      group.weights = arrival.weights;
+      arrived_.push_back(group);
+    }
+    run_groups(arrived_);
+  }
+}
+
 void CpuBackend::run_experts(const Mixture& mixture) noexcept {
   const int chosen = config_.num_experts_per_tok;
   const int rows = mixture.x.rows;
-  const int slots = rows * (chosen + 1);
   const std::int64_t width = config_.hidden_size;
-  const std::int64_t work = slots * width * config_.moe_intermediate_size;
   assert(std::ssize(mixture.routes) == rows * chosen);
   group_by_expert(mixture);
   round_expert_inputs(mixture.x);
-  run_gate_and_up(2 * work);
-  run_down(work, slots);
+  if (mixture.source == nullptr) {
+    run_groups(groups_);
+  } else {
+    run_as_they_come(*mixture.source);
+  }
   assert(chosen < kChosenMax);
   for_rows(rows, width * (chosen + 1), [&](int t, Worker&) {
     std::array<const float*, kChosenMax> outputs;

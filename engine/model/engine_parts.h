@@ -11,6 +11,7 @@
 #include "engine/engine.h"
 #include "engine/model/rope.h"
 #include "engine/model/workspace.h"
+#include "engine/offload/expert_cache.h"
 #include "engine/scheduling/lane.h"
 #include "engine/scheduling/scheduler.h"
 #include "engine/weights/model_weights.h"
@@ -19,7 +20,12 @@ namespace fathom::engine {
 
 struct Engine::Parts {
   // Throws Error if the kernels are missing or the rounding does not fit.
-  Parts(std::filesystem::path path, const EngineOptions& options, ModelWeights weights);
+  // `weights_memory` as in load_offloaded(); 0: all weights are mapped.
+  Parts(std::filesystem::path path, const EngineOptions& options, ModelWeights weights,
+        std::int64_t weights_memory);
+  static std::shared_ptr<const Engine> load(const std::filesystem::path& path,
+                                            const EngineOptions& options,
+                                            std::int64_t weights_memory);
 
   // Constant after construction.
   std::filesystem::path model_path;
@@ -29,6 +35,7 @@ struct Engine::Parts {
   std::shared_ptr<const CacheShape> mtp_shape;  // of the MTP block alone
   int draft_tokens;                             // as in EngineOptions
   std::string fingerprint;
+  std::unique_ptr<ExpertCache> experts;  // if not all fit in memory; of `weights`
   std::unique_ptr<Backend> backend;  // the pointer; its memory belongs to whose turn it is
   Compute compute;                   // of the above
 

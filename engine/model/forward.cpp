@@ -20,15 +20,16 @@ std::filesystem::path place_of(const ModelWeights& weights) {
   return weights.files.size() == 1 ? first : first.parent_path();
 }
 
-void run_parts(Pass& pass, const BlockWeights& weights, int layer) {
+bool run_parts(Pass& pass, const BlockWeights& weights, int layer) {
   enter_part(pass, weights.hc_attn, weights.attn_norm);
   attention(pass, weights, layer);
   expect_sound_attention(pass, weights);
   leave_part(pass);
   enter_part(pass, weights.hc_ffn, weights.ffn_norm);
-  mixture_of_experts(pass, weights);
+  if (!mixture_of_experts(pass, weights)) return false;
   expect_sound_experts(pass);
   leave_part(pass);
+  return true;
 }
 
 }  // namespace
@@ -51,10 +52,10 @@ void remember_rows(Pass& pass) {
 }
 
 // A file that could not be read is the better reason for what was computed from it.
-void run_block(Pass& pass, const ModelWeights& weights, const BlockWeights& block,
+bool run_block(Pass& pass, const ModelWeights& weights, const BlockWeights& block,
                const BlockName& name) {
   try {
-    run_parts(pass, block, name.layer);
+    if (!run_parts(pass, block, name.layer)) return false;
   } catch (const Error& failed) {
     for (const auto& file : weights.files) file->expect_unchanged();
     throw Error(fmt::format("{}: {} {}: {}", place_of(weights).string(), name.kind, name.layer,
@@ -63,9 +64,11 @@ void run_block(Pass& pass, const ModelWeights& weights, const BlockWeights& bloc
   for (const auto& file : weights.files) {
     if (file->lost()) file->expect_unchanged();
   }
+  return true;
 }
 
 void begin_pass(Pass& pass, const ModelWeights& weights) {
+  if (pass.experts != nullptr) expect_hashed(pass, weights, pass.tokens);
   fill_angles(pass);
   pass.backend.embed(
       pass.tokens, weights.embed,

@@ -32,9 +32,14 @@ void leave_part(Pass& pass);
 void collapse_streams(Pass& pass, const HcHead& weights, std::span<const float> norm,
                       ConstMatrix streams, Matrix x);
 
-// router.cpp: x -> routes. experts.cpp: x -> y.
-void choose_experts(Pass& pass, const BlockWeights& weights);
-void mixture_of_experts(Pass& pass, const BlockWeights& weights);
+// router.cpp: x -> routes [rows, num_experts_per_tok].
+void choose_experts(Pass& pass, const BlockWeights& weights, std::span<Route> routes);
+// ahead.cpp: has experts read that the pass will want, and that the layers behind `weights` seem to
+// want by x, the input of its experts.
+void expect_hashed(Pass& pass, const ModelWeights& weights, std::span<const Token> tokens);
+void expect_next(Pass& pass, const BlockWeights& weights);
+// experts.cpp: x -> y. False if pass.keep_waiting ended it.
+bool mixture_of_experts(Pass& pass, const BlockWeights& weights);
 
 // forward.cpp
 void fill_angles(Pass& pass);
@@ -45,7 +50,8 @@ struct BlockName {
   const char* kind;
   int layer;  // of the caches
 };
-void run_block(Pass& pass, const ModelWeights& weights, const BlockWeights& block,
+// False as mixture_of_experts().
+bool run_block(Pass& pass, const ModelWeights& weights, const BlockWeights& block,
                const BlockName& name);
 
 }  // namespace fathom::engine

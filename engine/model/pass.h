@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cassert>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -10,6 +11,7 @@
 #include "engine/cache/kv_cache.h"
 #include "engine/model/rope.h"
 #include "engine/model/workspace.h"
+#include "engine/offload/expert_cache.h"
 #include "engine/weights/model_weights.h"
 
 namespace fathom::engine {
@@ -53,6 +55,10 @@ struct Pass {
   std::span<const Token> tokens;        // [rows]: of each sequence, from its cache's length on
   const Rope& plain_rope;
   const Rope& long_rope;
+
+  // Of a model whose routed experts are not all in memory; null: they are those of the weights.
+  ExpertCache* experts = nullptr;
+  std::function<bool()> keep_waiting = {};  // while experts are read; false ends the pass
 
   int rows() const noexcept { return static_cast<int>(tokens.size()); }
   const CacheShape& shape() const noexcept { return sequences.front().cache->shape(); }

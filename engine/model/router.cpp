@@ -4,19 +4,18 @@
 
 namespace fathom::engine {
 
-void choose_experts(Pass& pass, const BlockWeights& weights) {
+void choose_experts(Pass& pass, const BlockWeights& weights, std::span<Route> routes) {
   const ModelConfig& config = pass.config;
   Workspace& space = pass.space;
   const Matrix logits = pass.matrix(space.router, config.n_routed_experts);
   const Product product{
       .weights = &weights.gate, .x = pass.matrix(space.x, config.hidden_size), .y = logits};
   pass.backend.multiply({&product, 1});
-  const auto routes = static_cast<std::size_t>(pass.rows() * config.num_experts_per_tok);
   pass.backend.route({.logits = logits,
                       .bias = weights.gate_bias,
                       .experts = weights.tid2eid ? &*weights.tid2eid : nullptr,
                       .tokens = pass.tokens,
-                      .routes = std::span(space.routes).first(routes)});
+                      .routes = routes});
 }
 
 }  // namespace fathom::engine

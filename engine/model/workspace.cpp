@@ -31,7 +31,9 @@ void Workspace::reserve(int rows, std::int64_t row_bytes) {
   size(long_angles, c.qk_rope_head_dim);
   size(row_angles, c.qk_rope_head_dim);
   const auto count = static_cast<std::size_t>(rows);
-  routes.resize(count * static_cast<std::size_t>(c.num_experts_per_tok));
+  for (auto* buffer : {&routes, &guesses}) {
+    buffer->resize(count * static_cast<std::size_t>(c.num_experts_per_tok));
+  }
   chosen.resize(count * static_cast<std::size_t>(c.index_topk));
   chosen_counts.resize(count);
   fresh.resize(count * static_cast<std::size_t>(row_bytes));
@@ -49,7 +51,7 @@ std::int64_t Workspace::bytes() const noexcept {
   const std::size_t doubles =
       plain_angles.capacity() + long_angles.capacity() + row_angles.capacity();
   return static_cast<std::int64_t>(floats * sizeof(float) + doubles * sizeof(double) +
-                                   routes.capacity() * sizeof(Route) +
+                                   (routes.capacity() + guesses.capacity()) * sizeof(Route) +
                                    chosen.capacity() * sizeof(std::int32_t) +
                                    chosen_counts.capacity() * sizeof(int) + fresh.capacity());
 }

@@ -32,7 +32,7 @@ class Workspace {
   std::vector<float> index_values, index_gates;   // the indexer's compressor
   std::vector<float> index_q, index_weights;      // indexer
   std::vector<float> router;                      // [rows, n_routed_experts]
-  std::vector<Route> routes;                      // [rows, num_experts_per_tok]
+  std::vector<Route> routes, guesses;             // [rows, num_experts_per_tok]
   std::vector<std::int32_t> chosen;               // [rows, index_topk]
   std::vector<int> chosen_counts;                 // [rows]
   std::vector<double> plain_angles, long_angles;  // [rows, rope] for ratio 0; for ratio 4 and 128

@@ -88,7 +88,8 @@ bool Lane::run_layer() {
   const auto layer_start = Clock::now();
   Pass now = pass();
   const BlockWeights& block = compute_.weights.layers[size(layer_)];
-  run_block(now, compute_.weights, block, {"layer", layer_});
+  if (now.experts != nullptr) now.keep_waiting = [this] { return !all_stopped(); };
+  if (!run_block(now, compute_.weights, block, {"layer", layer_})) return false;
   ++layer_;
   slowest_layer_ = std::max(slowest_layer_, seconds_since(layer_start));
   const bool through = layer_ == std::ssize(compute_.weights.layers);
@@ -113,6 +114,7 @@ void Lane::begin() {
 void Lane::end() {
   Pass now = pass();
   end_pass(now, compute_.weights);
+  if (now.experts != nullptr) expect_next_tokens(now);
   for (int i = 0; i < count_; ++i) copy_streams(*jobs_[size(i)], sequences_[size(i)]);
   const int wanted = gather_logit_rows();
   const ModelConfig& config = compute_.weights.config;
@@ -124,6 +126,20 @@ void Lane::end() {
       std::copy_n(found.row(i), found.width, logits_[size(row + i)]);
     }
   }
+}
+
+// What follows in the prompts is known: experts that the hash layers will want of it are read while
+// the rest of this pass is computed.
+void Lane::expect_next_tokens(Pass& pass) const {
+  for (const Job* job : jobs()) {
+    const auto after = job->request.tokens.subspan(size(job->rows));
+    expect_hashed(pass, compute_.weights, after.first(std::min(after.size(), tokens_.capacity())));
+  }
+}
+
+bool Lane::all_stopped() const noexcept {
+  return std::ranges::all_of(
+      jobs(), [](const Job* job) { return job->request.stop.stop_requested(); });
 }
 
 void Lane::copy_streams(const Job& job, const Sequence& sequence) {

@@ -19,6 +19,7 @@ struct Compute {
   const Rope& plain_rope;
   const Rope& long_rope;
   Backend& backend;
+  ExpertCache* experts = nullptr;  // null: all experts are in memory
 
   Pass pass(Workspace& space, std::span<const Sequence> sequences,
             std::span<const Token> tokens) const noexcept {
@@ -28,7 +29,8 @@ struct Compute {
             .sequences = sequences,
             .tokens = tokens,
             .plain_rope = plain_rope,
-            .long_rope = long_rope};
+            .long_rope = long_rope,
+            .experts = experts};
   }
 };
 
@@ -53,7 +55,7 @@ class Lane {
 
   // Runs the next layer; with the last one hands out what the jobs want, and returns true. Throws
   // std::bad_alloc if memory for the pass is short; it has then not begun. Throws Error as
-  // forward.h says.
+  // forward.h says. If every job is stopped while the layer waits for experts, its rows are void.
   bool run_layer();
   int layers_done() const noexcept { return layer_; }
 
@@ -68,6 +70,8 @@ class Lane {
   void end();
   void copy_streams(const Job& job, const Sequence& sequence);
   int gather_logit_rows();
+  void expect_next_tokens(Pass& pass) const;
+  bool all_stopped() const noexcept;
   Pass pass() noexcept;
 
   const Compute& compute_;

@@ -34,7 +34,7 @@ void Pace::decoded(int rows, double seconds) noexcept {
 void Pace::prefilled(int rows, double layer_seconds) noexcept {
   assert(rows > 0);
   follow(row_seconds_, layer_seconds / rows);
-  if (rows != rows_) return;
+  if (whole_pages_ || rows != rows_) return;
   if (layer_seconds > kLayerSecondsMax) rows_ = std::max(kRowsMin, rows / 2);
   if (layer_seconds < kLayerSecondsMin) rows_ = std::min(kRowsMax, rows * 2);
 }

@@ -14,8 +14,13 @@ namespace fathom::engine {
 // disturbed pass moves them little.
 class Pace {
  public:
-  // `delay_factor`: see SchedulingOptions.
-  explicit Pace(double delay_factor) : delay_factor_(delay_factor) {}
+  // `delay_factor`: see SchedulingOptions. `whole_pages`: prefill passes are of kRowsMax tokens
+  // however long a layer takes; where experts are read from disk each pass asks for nearly all of
+  // them, so that fewer tokens cost as much.
+  Pace(double delay_factor, bool whole_pages)
+      : delay_factor_(delay_factor),
+        whole_pages_(whole_pages),
+        rows_(whole_pages ? kRowsMax : kRowsFirst) {}
 
   // What passes took: a decode pass of `rows` tokens, one layer of a prefill pass of so many.
   void decoded(int rows, double seconds) noexcept;
@@ -39,10 +44,13 @@ class Pace {
   static constexpr int kDecodeRowsMax = 64;
 
  private:
+  static constexpr int kRowsFirst = 32;
+
   double delay_factor_;
+  bool whole_pages_;
   std::array<double, kDecodeRowsMax + 1> decode_seconds_{};  // by rows; 0: not measured
   double row_seconds_ = 0;                                   // of a layer, for each row
-  int rows_ = 32;  // of prefill alone: so many that a layer takes less than a stop may
+  int rows_;  // of prefill alone: so many that a layer takes less than a stop may
 };
 
 }  // namespace fathom::engine

@@ -65,7 +65,7 @@ Scheduler::Scheduler(const Compute& compute, const SchedulingOptions& options)
       queue_(static_cast<std::size_t>(options.sessions_max), options.patience_s),
       decode_(compute_, Pace::kDecodeRowsMax),
       prefill_(compute_, Pace::kRowsMax),
-      pace_(options.delay_factor) {
+      pace_(options.delay_factor, /*whole_pages=*/compute.experts != nullptr) {
   admitted_.reserve(static_cast<std::size_t>(options.sessions_max));
 }
 
