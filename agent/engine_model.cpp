@@ -13,10 +13,12 @@ class EngineModel : public Model {
  public:
   EngineModel(std::shared_ptr<const engine::Engine> engine, std::string name,
               std::shared_ptr<engine::PrefixCache> cache, std::string_view conversation)
-      : tokenizer_(engine->tokenizer()), session_(engine, std::move(cache), conversation) {
-    const engine::ModelConfig& config = engine->config();
+      : engine_(std::move(engine)),
+        tokenizer_(engine_->tokenizer()),
+        session_(engine_, std::move(cache), conversation) {
+    const engine::ModelConfig& config = engine_->config();
     card_ = {.name = std::move(name),
-             .fingerprint = std::string(engine->fingerprint()),
+             .fingerprint = std::string(engine_->fingerprint()),
              .vocabulary = vocabulary_of(*tokenizer_),
              .family = config.family,
              .context_limit = config.max_position_embeddings,
@@ -37,11 +39,15 @@ class EngineModel : public Model {
   void append(engine::Token token) override { session_.append(token); }
   std::span<const float> logits() const noexcept override { return session_.logits(); }
   engine::DraftCounts drafts() const noexcept override { return session_.drafts(); }
+  std::optional<engine::ExpertReads> expert_reads() const override {
+    return engine::expert_reads(*engine_);
+  }
   void remember() override { session_.remember(); }
   void remember_at(int position) override { session_.remember_at(position); }
 
  private:
   ModelCard card_;
+  std::shared_ptr<const engine::Engine> engine_;
   std::shared_ptr<const engine::Tokenizer> tokenizer_;
   engine::Session session_;
 };

@@ -3,12 +3,15 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <stop_token>
 #include <string>
 #include <string_view>
 
 #include "engine/config.h"
+#include "engine/engine.h"
+#include "engine/offload.h"
 #include "engine/session.h"
 #include "engine/tokenizer.h"
 
@@ -50,6 +53,9 @@ class Model {
   virtual std::span<const float> logits() const noexcept = 0;
   // So far (engine::Session::drafts).
   virtual engine::DraftCounts drafts() const noexcept { return {}; }
+
+  // What experts cost so far that are not all in memory, by whichever timeline; nothing if all are.
+  virtual std::optional<engine::ExpertReads> expert_reads() const { return std::nullopt; }
 
   // Here the timeline may be taken up again, also by another run (engine::Session::remember).
   virtual void remember() {}

@@ -170,6 +170,7 @@ bool Turn::thinks_next() const {
 bool Turn::prefill(Step& step) {
   Conversation& conversation = bench_.conversation;
   step.thought = thinks_next();
+  step.reads_before = bench_.model->expert_reads();
   const std::vector<engine::Token> user =
       conversation.awaits_reply() ? std::vector<engine::Token>() : user_turn("");
   std::vector<engine::Token> prompt(conversation.tokens().begin(), conversation.tokens().end());

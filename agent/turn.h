@@ -71,6 +71,7 @@ class Turn {
     engine::DraftCounts drafts;
     double tools_seconds = 0;
     bool thought = false;
+    std::optional<engine::ExpertReads> reads_before = {};  // Model::expert_reads as it began
   };
 
   void begin(const Request& request);

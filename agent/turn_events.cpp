@@ -67,6 +67,16 @@ Json files_of(const tools::Outcome& outcome) {
   return files;
 }
 
+Json experts_json(const engine::ExpertReads& reads) {
+  return {{"needed", reads.needed},
+          {"hits", reads.hits},
+          {"hit_rate", reads.hit_rate()},
+          {"guesses", reads.guesses},
+          {"guesses_right", reads.guesses_right},
+          {"read_bytes", reads.bytes},
+          {"waited_s", reads.waited_s}};
+}
+
 // Always an object, so that the field never changes its type.
 Json arguments_of(const prompt::ReplyCall& call) {
   Json arguments = Json::parse(call.arguments, nullptr, /*allow_exceptions=*/false);
@@ -372,6 +382,9 @@ void Turn::write_step(const Step& step) {
   fields["seconds"] = {{"prefill", step.prefill.seconds},
                        {"decode", step.generated.seconds},
                        {"tools", step.tools_seconds}};
+  if (const auto reads = bench_.model->expert_reads(); reads && step.reads_before) {
+    fields["experts"] = experts_json(*reads - *step.reads_before);
+  }
   bench_.journal.write("step", std::move(fields));
   bench_.journal.prepare(result_fields(TurnEnd::cancelled, 0));
 }

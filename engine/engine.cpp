@@ -140,17 +140,17 @@ Engine::Parts::Parts(std::filesystem::path path, const EngineOptions& options, M
                                          layer_ratios(weights.config))),
       mtp_shape(std::make_shared<CacheShape>(weights.config, options.rounding, kMtpRatios)),
       draft_tokens(options.draft_tokens),
-      experts(weights_memory > 0 ? offload_experts(weights, weights_memory) : nullptr),
       backend(make_backend(weights.config, options.kernels, options.activations, options.threads)),
+      fingerprint(
+          fingerprint_of(weights, options.rounding, backend->name(), options.activations)),
+      experts(weights_memory > 0 ? offload_experts(weights, weights_memory) : nullptr),
       compute{.weights = weights,
               .plain_rope = plain_rope,
               .long_rope = long_rope,
               .backend = *backend,
               .experts = experts.get()},
       scheduler(compute, options.scheduling),
-      space(weights.config) {
-  fingerprint = fingerprint_of(weights, options.rounding, backend->name(), options.activations);
-}
+      space(weights.config) {}
 
 std::shared_ptr<const Engine> Engine::Parts::load(const std::filesystem::path& path,
                                                   const EngineOptions& options,

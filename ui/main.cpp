@@ -45,6 +45,12 @@ CLI::Range count_from(int least) {
   return CLI::Range(least, std::numeric_limits<int>::max());
 }
 
+void add_weights_memory(CLI::App& app, std::uint64_t& bytes) {
+  app.add_option("--weights-memory", bytes,
+                 "Keep so much of the weights in memory, read experts beyond it from disk; 24G")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false));
+}
+
 void add_model_flags(CLI::App& app, ui::ModelOptions& model) {
   app.add_option(
       "-m,--model", model.path,
@@ -58,6 +64,7 @@ void add_model_flags(CLI::App& app, ui::ModelOptions& model) {
   app.add_option("--draft", model.draft,
                  "Tokens that are drafted each time, 1 to 3 (default: as many as pay)")
       ->check(CLI::Range(1, 3));
+  add_weights_memory(app, model.weights_memory);
 }
 
 void add_cache_flags(CLI::App& app, ui::CacheOptions& cache) {
@@ -238,6 +245,7 @@ void add_model(CLI::App& program, ui::ModelFileOptions& options, ui::ConvertMode
     CLI::App& sub = *app.add_subcommand(action);
     sub.add_option("path", options.path, "File or folder (default: the embedded model)");
     sub.add_option("--context", options.context, "Tokens to plan memory for")->check(count_from(1));
+    add_weights_memory(sub, options.weights_memory);
     sub.add_flag("--json", options.json, "One JSON object");
     sub.callback([&, action] {
       options.action = action;

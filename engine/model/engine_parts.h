@@ -34,10 +34,10 @@ struct Engine::Parts {
   std::shared_ptr<const CacheShape> shape;
   std::shared_ptr<const CacheShape> mtp_shape;  // of the MTP block alone
   int draft_tokens;                             // as in EngineOptions
-  std::string fingerprint;
+  std::unique_ptr<Backend> backend;      // the pointer; its memory belongs to whose turn it is
+  std::string fingerprint;               // taken before experts leave `weights`
   std::unique_ptr<ExpertCache> experts;  // if not all fit in memory; of `weights`
-  std::unique_ptr<Backend> backend;  // the pointer; its memory belongs to whose turn it is
-  Compute compute;                   // of the above
+  Compute compute;                       // of the above
 
   // The cores belong to one pass at a time. std::lock_guard on it for what is no session's request.
   mutable Scheduler scheduler;

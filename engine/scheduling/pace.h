@@ -17,7 +17,7 @@ class Pace {
   // `delay_factor`: see SchedulingOptions. `whole_pages`: prefill passes are of kRowsMax tokens
   // however long a layer takes; where experts are read from disk each pass asks for nearly all of
   // them, so that fewer tokens cost as much.
-  Pace(double delay_factor, bool whole_pages)
+  explicit Pace(double delay_factor, bool whole_pages = false)
       : delay_factor_(delay_factor),
         whole_pages_(whole_pages),
         rows_(whole_pages ? kRowsMax : kRowsFirst) {}

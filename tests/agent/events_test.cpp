@@ -121,6 +121,37 @@ TEST(Events, CarryTheWholeTextOfTheirDeltas) {
   EXPECT_EQ(it.sink.items["t1.s2.text"], "✓ done");
 }
 
+TEST(Events, SayOfEveryStepHowManyExpertsWereInMemory) {
+  ScriptedAgent it;
+  it.tools = {scripted_tool("look", [](std::stop_token) { return ok("x"); })};
+  it.model->replies("a</think>" + look());
+  it.model->replies("b</think>one");
+  it.model->reads = engine::ExpertReads{.needed = 1000, .hits = 10};
+  it.model->on_token = [&it](int) {
+    it.model->reads->needed += 4;
+    it.model->reads->hits += 3;
+    it.model->reads->bytes += 100;
+  };
+
+  it.turn("go");
+
+  for (const agent::Event& step : it.sink.all("step")) {
+    const auto& experts = step.fields["experts"];
+    EXPECT_EQ(experts["hit_rate"], 0.75);
+    EXPECT_EQ(experts["read_bytes"], 25 * experts["needed"].get<int>());
+  }
+  EXPECT_EQ(it.sink.all("step").size(), 2U);
+}
+
+TEST(Events, SayNothingOfExpertsThatAreAllMapped) {
+  ScriptedAgent it;
+  it.model->replies("a</think>one");
+
+  it.turn("go");
+
+  EXPECT_FALSE(it.sink.all("step").at(0).fields.contains("experts"));
+}
+
 TEST(Events, AbandonWritesTheResultAndNothingFollows) {
   ScriptedAgent it;
   it.tools = {scripted_tool("look", [&it](std::stop_token) {

@@ -3,6 +3,7 @@
 
 #include <deque>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,6 +28,7 @@ class ScriptedModel final : public agent::Model {
   void append(engine::Token token) override;
   std::span<const float> logits() const noexcept override { return logits_; }
   engine::DraftCounts drafts() const noexcept override { return drafts_; }
+  std::optional<engine::ExpertReads> expert_reads() const override { return reads; }
 
   engine::Token id(std::string_view special) const;
   std::string text(std::span<const engine::Token> tokens) const;
@@ -37,6 +39,7 @@ class ScriptedModel final : public agent::Model {
   engine::DraftCounts drafts_each;                  // what each token adds to drafts()
   engine::Token runner_up = -1;                     // always second likeliest
   std::function<void(int)> on_token;                // told how many tokens were appended in all
+  std::optional<engine::ExpertReads> reads;         // so far
   std::function<void()> on_sync;                    // may throw
 
  private:

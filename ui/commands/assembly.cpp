@@ -229,7 +229,7 @@ Assembly::Assembly(const AssemblyOptions& options) {
   memory::Store store = options.ephemeral       ? memory::Store::in_memory()
                         : options.store.empty() ? memory::Store(memory::Store::default_path())
                                                 : memory::Store(options.store);
-  auto engine = engine::Engine::load(model_path, chosen);
+  auto engine = load_engine(model_path, chosen, options.model);
   auto tokenizer = engine->tokenizer();
   auto trouble = std::make_shared<Word>();
   auto cache = cache_for(options, *engine, trouble);

@@ -51,6 +51,8 @@ struct Measurement {
   int depth = 0;
   std::vector<double> rates;  // tokens per second of each round, ascending
   engine::DraftCounts drafts = {};
+  std::optional<engine::ExpertReads> reads = {};  // of all rounds
+  double seconds = 0;                             // likewise
 
   double median() const {
     const std::size_t half = rates.size() / 2;
@@ -108,9 +110,11 @@ double rate(std::span<Work> works, void (*run)(Work& work, bool shows_progress))
 
 // Every round goes on from forks of the same filled session. One round before, not counted, reads
 // the weights from disk and wakes the threads.
-Measurement measure(const engine::Session& filled, Measurement asked, const BenchOptions& options,
-                    int vocab_size) {
+Measurement measure(const engine::Engine& model, const engine::Session& filled, Measurement asked,
+                    const BenchOptions& options) {
+  const int vocab_size = model.config().vocab_size;
   for (int round = -1; round < options.rounds; ++round) {
+    if (round == 0) asked.reads = expert_reads(model);
     const int count = asked.prefill + asked.decode;
     std::vector<Work> works;
     for (int i = 0; i < options.sessions; ++i) {
@@ -122,11 +126,13 @@ Measurement measure(const engine::Session& filled, Measurement asked, const Benc
     const double found = rate(works, asked.prefill > 0 ? prefill : decode);
     if (round < 0) continue;
     asked.rates.push_back(found);
+    asked.seconds += options.sessions * count / found;
     for (const Work& work : works) {
       asked.drafts.drafted += work.session.drafts().drafted;
       asked.drafts.accepted += work.session.drafts().accepted;
     }
   }
+  if (asked.reads) asked.reads = *expert_reads(model) - *asked.reads;
   std::ranges::sort(asked.rates);
   return asked;
 }
@@ -152,6 +158,15 @@ void print(const Measurement& m, const std::string& name, const engine::Engine& 
       line["drafted"] = m.drafts.drafted;
       line["accepted"] = m.drafts.accepted;
     }
+    if (m.reads) {
+      line["experts"] = {{"hit_rate", m.reads->hit_rate()},
+                         {"needed", m.reads->needed},
+                         {"guesses", m.reads->guesses},
+                         {"guesses_right", m.reads->guesses_right},
+                         {"read_bytes", m.reads->bytes},
+                         {"read_mb_s", static_cast<double>(m.reads->bytes) / m.seconds / 1e6},
+                         {"waited_share", m.reads->waited_s / m.seconds}};
+    }
     fmt::print("{}\n", line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
   } else {
     std::string test =
@@ -163,6 +178,14 @@ void print(const Measurement& m, const std::string& name, const engine::Engine& 
             : fmt::format("  {} of {} drafts accepted", m.drafts.accepted, m.drafts.drafted);
     fmt::print("{:<14} {:>8} {:>12.1f} {:>10.1f} {:>10.1f}{}{}\n", test, m.depth, m.median(),
                m.rates.front(), m.rates.back(), drafts, random ? "  after random rows" : "");
+    if (m.reads) {
+      fmt::print(
+          "{:<14} {:>8} {:.1f} % of experts were in memory; {:.0f} MB/s read, {:.0f} % of the "
+          "time waited for them\n",
+          "  experts", m.depth, 100 * m.reads->hit_rate(),
+          static_cast<double>(m.reads->bytes) / m.seconds / 1e6,
+          100 * m.reads->waited_s / m.seconds);
+    }
   }
   std::fflush(stdout);
 }
@@ -200,7 +223,7 @@ int bench(const BenchOptions& options) {
   engine::EngineOptions loading =
       engine_options(options.model, options.rounding, options.activations);
   loading.scheduling.sessions_max = std::max(loading.scheduling.sessions_max, options.sessions);
-  const auto model = engine::Engine::load(path, loading);
+  const auto model = load_engine(path, loading, options.model);
   const int vocab_size = model->config().vocab_size;
   if (!options.json) {
     fmt::print("{}, kernels {}, threads {}, {} rounds, tokens/s\n", path.filename().string(),
@@ -211,8 +234,8 @@ int bench(const BenchOptions& options) {
     engine::Session filled(model);
     fill_to_depth(filled, some_tokens(depth, vocab_size), options);
     const auto report = [&](Measurement asked) {
-      print(measure(filled, std::move(asked), options, vocab_size), path.filename().string(),
-            *model, options);
+      print(measure(*model, filled, std::move(asked), options), path.filename().string(), *model,
+            options);
     };
     for (const int count : options.prefill_tokens) {
       if (count == 0) continue;

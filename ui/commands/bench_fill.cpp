@@ -138,21 +138,22 @@ void print_memory_use(const std::filesystem::path& model, const Session& filled,
   const engine::ModelSummary summary = engine::summarize_model(model);
   const std::int64_t session =
       engine::kv_bytes(summary.config, rounding_of(options), std::ssize(filled.tokens())).total();
-  const std::int64_t predicted = summary.file_bytes + session;
+  const auto bound = static_cast<std::int64_t>(options.model.weights_memory);
+  const std::int64_t weights = bound == 0 ? summary.file_bytes : summary.offload.bytes(bound);
+  const std::int64_t predicted = weights + session;
   const std::int64_t resident = resident_bytes();
-  print_line(
-      {{"depth", filled.tokens().size()},
-       {"resident_bytes", resident},
-       {"predicted_bytes", predicted},
-       {"predicted_session_bytes", session},
-       {"session_bytes", filled.bytes()}},
-      fmt::format(
-          "{:<14} {:>8} {:.3f} GB resident; predicted {:.3f} GB of weights + {:.3f} "
-          "GB of session: {:+.1f} %",
-          "memory", filled.tokens().size(), static_cast<double>(resident) / 1e9,
-          static_cast<double>(summary.file_bytes) / 1e9, static_cast<double>(session) / 1e9,
-          100.0 * static_cast<double>(resident - predicted) / static_cast<double>(predicted)),
-      options.json);
+  print_line({{"depth", filled.tokens().size()},
+              {"resident_bytes", resident},
+              {"predicted_bytes", predicted},
+              {"predicted_session_bytes", session},
+              {"session_bytes", filled.bytes()}},
+             fmt::format("{:<14} {:>8} {:.3f} GB resident; predicted {:.3f} GB of weights + {:.3f} "
+                         "GB of session: {:+.1f} %",
+                         "memory", filled.tokens().size(), static_cast<double>(resident) / 1e9,
+                         static_cast<double>(weights) / 1e9, static_cast<double>(session) / 1e9,
+                         100.0 * static_cast<double>(resident - predicted) /
+                             static_cast<double>(predicted)),
+             options.json);
 }
 
 BenchProgress::BenchProgress(std::string what)

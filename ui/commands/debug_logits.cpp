@@ -149,9 +149,9 @@ int debug_logits(const DebugLogitsOptions& options) {
     throw engine::Error(
         fmt::format("--restore-at {}: there are {} tokens", options.restore_at, count));
   }
-  const auto model =
-      engine::Engine::load(find_model(options.model.path),
-                           engine_options(options.model, options.rounding, options.activations));
+  const auto model = load_engine(
+      find_model(options.model.path),
+      engine_options(options.model, options.rounding, options.activations), options.model);
 
   const auto start = std::chrono::steady_clock::now();
   engine::Session session(model);

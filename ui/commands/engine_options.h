@@ -1,9 +1,13 @@
 // Flags of commands that load a model, as the engine's options.
 #pragma once
 
+#include <cstdint>
+#include <filesystem>
+#include <memory>
 #include <string_view>
 
 #include "engine/engine.h"
+#include "engine/offload.h"
 #include "ui/commands/run.h"
 
 namespace fathom::ui {
@@ -17,6 +21,14 @@ inline engine::EngineOptions engine_options(const ModelOptions& model) {
     options.mtp = model.mtp;
   }
   return options;
+}
+
+// With all weights mapped, or within the memory that --weights-memory names.
+inline std::shared_ptr<const engine::Engine> load_engine(const std::filesystem::path& path,
+                                                         const engine::EngineOptions& options,
+                                                         const ModelOptions& model) {
+  if (model.weights_memory == 0) return engine::Engine::load(path, options);
+  return engine::load_offloaded(path, options, static_cast<std::int64_t>(model.weights_memory));
 }
 
 // `rounding` and `activations` are what --kv and --activations accept.

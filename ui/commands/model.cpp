@@ -67,8 +67,26 @@ json config_json(const ModelConfig& c) {
           {"max_context", c.max_position_embeddings}};
 }
 
-json memory_json(const ModelSummary& summary, std::int64_t context) {
-  json plan = {{"context", context}, {"weights_mapped", summary.file_bytes}};
+// What --weights-memory needs at least, and what it makes of the bytes that were asked for.
+json weights_json(const ModelSummary& summary, std::int64_t bytes) {
+  const engine::OffloadNeeds& needs = summary.offload;
+  json plan = {{"dense", needs.dense_bytes},
+               {"experts", needs.experts},
+               {"expert", needs.frame_bytes},
+               {"least", needs.least()}};
+  if (bytes >= needs.least()) {
+    plan["experts_in_memory"] = needs.frames(bytes);
+    plan["in_memory"] = needs.bytes(bytes);
+  }
+  return plan;
+}
+
+json memory_json(const ModelSummary& summary, const ModelFileOptions& options,
+                 std::int64_t context) {
+  json plan = {
+      {"context", context},
+      {"weights_mapped", summary.file_bytes},
+      {"weights_memory", weights_json(summary, static_cast<std::int64_t>(options.weights_memory))}};
   for (const auto& [name, rounding] : kRoundings) {
     if (rounding == Rounding::official && !engine::supports_official(summary.config)) continue;
     const auto bytes = engine::kv_bytes(summary.config, rounding, context);
@@ -81,7 +99,8 @@ json memory_json(const ModelSummary& summary, std::int64_t context) {
   return plan;
 }
 
-void print_json(const std::string& path, const ModelSummary& s, std::int64_t context) {
+void print_json(const std::string& path, const ModelSummary& s, const ModelFileOptions& options,
+                std::int64_t context) {
   json formats = json::object();
   for (const auto& format : s.formats) {
     formats[format.name] = {{"tensors", format.tensors}, {"bytes", format.bytes}};
@@ -103,7 +122,7 @@ void print_json(const std::string& path, const ModelSummary& s, std::int64_t con
                        {"tokenizer", s.has_tokenizer},
                        {"drafter_tensors", s.drafter_tensors},
                        {"extra_tensors", s.extra_tensors},
-                       {"memory", memory_json(s, context)}};
+                       {"memory", memory_json(s, options, context)}};
   print_object(object);
 }
 
@@ -125,9 +144,25 @@ void print_extras(const ModelSummary& s) {
                          shown < s.extra_tensors.size() ? ", …" : ""));
 }
 
-void print_memory(const ModelSummary& s, std::int64_t context) {
+std::string weights_text(const ModelSummary& s, std::int64_t bytes) {
+  const engine::OffloadNeeds& needs = s.offload;
+  if (bytes == 0) {
+    return fmt::format("{} mapped; with --weights-memory at least {}", size_text(s.file_bytes),
+                       size_text(needs.least()));
+  }
+  if (bytes < needs.least()) {
+    return fmt::format("--weights-memory {} is too little, expected at least {} ({})",
+                       size_text(bytes), size_text(needs.least()), needs.least());
+  }
+  return fmt::format("{} = dense {}, {} of {} experts of {}; at least {}",
+                     size_text(needs.bytes(bytes)), size_text(needs.dense_bytes),
+                     needs.frames(bytes), needs.experts, size_text(needs.frame_bytes),
+                     size_text(needs.least()));
+}
+
+void print_memory(const ModelSummary& s, const ModelFileOptions& options, std::int64_t context) {
   fmt::print("memory for {} tokens\n", context);
-  print_line("  weights", fmt::format("{} mapped", size_text(s.file_bytes)));
+  print_line("  weights", weights_text(s, static_cast<std::int64_t>(options.weights_memory)));
   for (const auto& [name, rounding] : kRoundings) {
     const std::string label = fmt::format("  {}", name);
     if (rounding == Rounding::official && !engine::supports_official(s.config)) {
@@ -142,7 +177,8 @@ void print_memory(const ModelSummary& s, std::int64_t context) {
   }
 }
 
-void print_text(const std::string& path, const ModelSummary& s, std::int64_t context) {
+void print_text(const std::string& path, const ModelSummary& s, const ModelFileOptions& options,
+                std::int64_t context) {
   const ModelConfig& c = s.config;
   print_line("model", fmt::format("{} ({})", path, s.container));
   print_line("family", fmt::format("{}, architecture deepseek4", engine::family_name(c.family)));
@@ -165,14 +201,14 @@ void print_text(const std::string& path, const ModelSummary& s, std::int64_t con
   }
   print_line("tokenizer", s.has_tokenizer ? "present" : "missing");
   print_extras(s);
-  print_memory(s, context);
+  print_memory(s, options, context);
 }
 
 int info(const ModelFileOptions& options, const std::string& path) {
   const ModelSummary summary = engine::summarize_model(path);
   const std::int64_t context =
       options.context > 0 ? options.context : summary.config.max_position_embeddings;
-  (options.json ? print_json : print_text)(path, summary, context);
+  (options.json ? print_json : print_text)(path, summary, options, context);
   return 0;
 }
 

@@ -7,9 +7,10 @@
 namespace fathom::ui {
 
 struct ModelFileOptions {
-  std::string action;        // info, check
-  std::string path;          // empty: the embedded model
-  std::int64_t context = 0;  // tokens to plan memory for; 0: the model's maximum
+  std::string action;                // info, check
+  std::string path;                  // empty: the embedded model
+  std::int64_t context = 0;          // tokens to plan memory for; 0: the model's maximum
+  std::uint64_t weights_memory = 0;  // to plan with; 0: all weights are mapped
   bool json = false;
 };
 

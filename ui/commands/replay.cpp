@@ -57,7 +57,7 @@ int replay_conversation(const ConversationOptions& options) {
   const memory::Store store(options.store.empty() ? memory::Store::default_path() : options.store);
   const std::string id = store.find(options.id);
   const std::filesystem::path path = find_model(options.model.path);
-  const auto engine = engine::Engine::load(path, engine_options(options.model));
+  const auto engine = load_engine(path, engine_options(options.model), options.model);
   const auto model = agent::engine_model(engine, path.filename().string());
   const std::string fingerprint = store.conversation(id)->fingerprint;
   if (fingerprint != engine->fingerprint()) {

@@ -16,6 +16,7 @@ struct ModelOptions {
   int threads = 0;               // 0: one per core
   std::string mtp = "auto";      // auto: draft with the model's MTP block; off; or the block's file
   int draft = -1;                // tokens drafted for each pass; -1: as many as pay
+  std::uint64_t weights_memory = 0;  // bytes of weights in memory; 0: all are mapped
 };
 
 // What is kept of computed tokens; shared by every command that holds conversations.

@@ -67,5 +67,12 @@ TEST(Pace, GrowsAndShrinksPassesByTheTimeOfALayer) {
   EXPECT_EQ(pace.prefill_rows(/*decoding=*/false), Pace::kRowsMin);
 }
 
+TEST(Pace, KeepsWholePagesWhereItIsAsked) {
+  Pace pace(2, /*whole_pages=*/true);
+  EXPECT_EQ(pace.prefill_rows(/*decoding=*/false), Pace::kRowsMax);
+  for (int i = 0; i < 4; ++i) pace.prefilled(Pace::kRowsMax, 2);
+  EXPECT_EQ(pace.prefill_rows(/*decoding=*/false), Pace::kRowsMax);
+}
+
 }  // namespace
 }  // namespace fathom::engine
