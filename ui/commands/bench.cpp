@@ -147,12 +147,12 @@ void print(const Measurement& m, const std::string& name, const engine::Engine& 
                                    {"p", m.prefill},
                                    {"n", m.decode},
                                    {"d", m.depth},
-                                   {"sessions", options.sessions},
                                    {"rounds", m.rates.size()},
                                    {"tokens_per_s", m.median()},
                                    {"min", m.rates.front()},
                                    {"max", m.rates.back()}};
     if (random) line["fill"] = "random";
+    if (options.sessions > 1) line["sessions"] = options.sessions;
     if (m.decode > 0 && options.greedy) {
       line["text"] = "greedy";
       line["drafted"] = m.drafts.drafted;
