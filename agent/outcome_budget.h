@@ -1,6 +1,7 @@
 // Keeps the outcomes of one step within what the context can afford.
 #pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -11,8 +12,11 @@ namespace fathom::agent {
 // Tokens that all outcomes of a step may take together.
 inline constexpr int kStepOutcomeTokens = 20'000;
 
-// What is kept free for each call of the step that has yet to run: enough for most outcomes.
-inline constexpr int kReservedPerCall = 1'000;
+// The most tokens one outcome of a step may keep when the largest give way first: those of at most
+// this size stay whole, the rest are cut to it. `sizes` are in tokens; `to_come` calls have not
+// ended yet and are taken to be as large as can be, so the answer only grows as they end. INT_MAX
+// where everything fits.
+int outcome_limit(std::span<const int> sizes, int to_come, int tokens_max = kStepOutcomeTokens);
 
 int count_tokens(const engine::Tokenizer& tokenizer, std::string_view text);
 

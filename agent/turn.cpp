@@ -249,17 +249,35 @@ void Turn::act(Step& step) {
   const bool may_run = reply.finish_reason == prompt::FinishReason::tool_calls;
   last_outcomes_ok_ = true;
   calls_.clear();
-  int room = kStepOutcomeTokens;
-  for (int call = 1; call <= calls; ++call) {
-    const int later = (calls - call) * kReservedPerCall;
-    tools::Outcome outcome =
-        call <= std::ssize(reply.tool_calls)
-            ? perform(reply.tool_calls[static_cast<std::size_t>(call - 1)], call, may_run)
-            : cut_off();
-    room -= write_outcome(std::move(outcome), call, std::max(room - later, kReservedPerCall));
+  HeldOutcomes held;
+  try {
+    for (int call = 1; call <= calls; ++call) {
+      tools::Outcome outcome =
+          call <= std::ssize(reply.tool_calls)
+              ? perform(reply.tool_calls[static_cast<std::size_t>(call - 1)], call, may_run)
+              : cut_off();
+      held.sizes.push_back(count_tokens(tokenizer(), outcome.text));
+      held.outcomes.push_back(std::move(outcome));
+      write_outcomes(held, calls - call);
+    }
+  } catch (...) {
+    write_outcomes(held, 0);  // what did run is known, whatever kept the next call from running
+    throw;
   }
   step.tools_seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+}
+
+// In the order of the calls, so an outcome that may have to give way holds back those after it.
+void Turn::write_outcomes(HeldOutcomes& held, int to_come) {
+  const int limit = outcome_limit(held.sizes, to_come);
+  while (!held.outcomes.empty()) {
+    const std::size_t first = held.sizes.size() - held.outcomes.size();
+    if (to_come > 0 && held.sizes[first] > limit) return;
+    tools::Outcome outcome = std::move(held.outcomes.front());
+    held.outcomes.pop_front();
+    write_outcome(std::move(outcome), static_cast<int>(first) + 1, limit);
+  }
 }
 
 tools::Outcome Turn::perform(const prompt::ReplyCall& call, int number, bool may_run) {

@@ -1,6 +1,7 @@
 // One turn: from a message to its result.
 #pragma once
 
+#include <deque>
 #include <memory>
 #include <optional>
 #include <span>
@@ -74,6 +75,12 @@ class Turn {
     std::optional<engine::ExpertReads> reads_before = {};  // Model::expert_reads as it began
   };
 
+  // Of one step: calls that have ended while it is not known yet how much of them may stay.
+  struct HeldOutcomes {
+    std::vector<int> sizes;               // in tokens, of every call that has ended
+    std::deque<tools::Outcome> outcomes;  // of the last of them
+  };
+
   void begin(const Request& request);
   Opening wanted_opening() const;
   prompt::Effort effort() const;  // of the conversation's opening
@@ -100,7 +107,8 @@ class Turn {
   void write_reply(const Step& step);
   void act(Step& step);
   tools::Outcome perform(const prompt::ReplyCall& call, int number, bool may_run);
-  int write_outcome(tools::Outcome outcome, int number, int tokens_max);
+  void write_outcomes(HeldOutcomes& held, int to_come);
+  void write_outcome(tools::Outcome outcome, int number, int tokens_max);
   void write_denied(const tools::Denial& denial, int number);
   void write_step(const Step& step);
 

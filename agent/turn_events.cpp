@@ -318,8 +318,7 @@ void Turn::write_reply(const Step& step) {
   bench_.conversation.add_sampled(piece);
 }
 
-// Returns the tokens it takes in the context.
-int Turn::write_outcome(tools::Outcome outcome, int number, int tokens_max) {
+void Turn::write_outcome(tools::Outcome outcome, int number, int tokens_max) {
   std::string text = shorten(tokenizer(), outcome.text, tokens_max);
   const bool shortened = text != outcome.text;
   if (shortened && outcome.full.empty()) outcome.full = outcome.text;
@@ -349,7 +348,6 @@ int Turn::write_outcome(tools::Outcome outcome, int number, int tokens_max) {
                                                          .full = std::move(outcome.full)}});
   bench_.conversation.add_outcome({.call = number, .text = std::move(text)});
   for (const tools::Denial& denial : denied) write_denied(denial, number);
-  return tokens;
 }
 
 void Turn::write_denied(const tools::Denial& denial, int number) {

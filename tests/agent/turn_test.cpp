@@ -1,9 +1,11 @@
 // The loop: how a turn ends, what each step computes, what the model sees.
 #include <csignal>
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "agent/outcome_budget.h"
 #include "engine/error.h"
 #include "scripted_agent.h"
 #include "tools/error.h"
@@ -242,6 +244,55 @@ TEST(Turn, GivesEveryCallAnOutcomeAlsoAfterAnInterrupt) {
               HasSubstr("<tool_result>seen</tool_result>\n\n<tool_result>Not run"));
 }
 
+TEST(Turn, CutsTheLargestOutcomesOfAStepFirst) {
+  ScriptedAgent it;
+  const auto lines = [](int count) {
+    std::string text = "exit 0";
+    for (int line = 0; line < count; ++line) text += fmt::format("\nline {}", line);
+    return text;
+  };
+  std::vector<int> counts = {9'000, 10, 9'000, 20};
+  it.tools = {scripted_tool(
+      "look", [&, next = 0U](std::stop_token) mutable { return ok(lines(counts[next++])); })};
+  it.model->replies("a</think>" + calls({call("look", {}), call("look", {}), call("look", {}),
+                                         call("look", {})}));
+  it.model->replies("b</think>done");
+
+  EXPECT_EQ(it.turn("go").end, TurnEnd::answered);
+
+  const auto outcomes = it.sink.all("outcome");
+  ASSERT_EQ(outcomes.size(), 4U);
+  int tokens = 0;
+  for (std::size_t i = 0; i < outcomes.size(); ++i) {
+    EXPECT_EQ(outcomes[i].fields["call"], i + 1);
+    tokens += outcomes[i].fields["tokens"].get<int>();
+  }
+  EXPECT_EQ(outcomes[1].fields["text"], lines(10));
+  EXPECT_EQ(outcomes[3].fields["text"], lines(20));
+  for (const std::size_t large : {0U, 2U}) {
+    const std::string text = outcomes[large].fields["text"];
+    EXPECT_THAT(text, HasSubstr("lines left out"));
+    EXPECT_TRUE(text.starts_with("exit 0\nline 0\n")) << "the later large one gave way alone";
+    EXPECT_TRUE(text.ends_with("line 8999"));
+  }
+  EXPECT_LE(tokens, agent::kStepOutcomeTokens);
+  EXPECT_GE(tokens, agent::kStepOutcomeTokens - 500);
+}
+
+TEST(Turn, KeepsWhatRanWhenTheNextCallCannotRun) {
+  ScriptedAgent it;
+  it.tools = {scripted_tool("look", [next = 0](std::stop_token) mutable {
+    if (++next == 2) throw tools::NoSandbox("no namespaces here");
+    return ok(std::string(60'000, 'x'));
+  })};
+  it.model->replies("a</think>" + calls({call("look", {}), call("look", {})}));
+
+  EXPECT_EQ(it.turn("go").end, TurnEnd::no_sandbox);
+
+  ASSERT_EQ(it.sink.all("outcome").size(), 1U);
+  EXPECT_EQ(it.sink.all("outcome")[0].fields["call"], 1);
+}
+
 TEST(Turn, KeepsWhatWasSaidBeforeAnInterrupt) {
   ScriptedAgent it;
   it.model->on_token = [&it](int count) {
@@ -418,7 +469,7 @@ TEST(Turn, SharesOneBudgetAmongTheOutcomesOfAStep) {
     tokens += outcome.fields["tokens"].get<int>();
     EXPECT_TRUE(outcome.fields["text"].get<std::string>().starts_with("look\n"));
   }
-  EXPECT_LE(tokens, 20'000 + 200);
+  EXPECT_LE(tokens, 20'000);
   EXPECT_EQ(it.store.outcomes(it.agent().conversation()).at(2).full, text);
 }
 
