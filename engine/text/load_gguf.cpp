@@ -9,6 +9,7 @@
 #include "engine/text/utf8.h"
 #include "engine/weights/gguf.h"
 #include "engine/weights/gguf_parts.h"
+#include "engine/weights/mapped_file.h"
 
 namespace fathom::engine {
 namespace {
@@ -43,6 +44,7 @@ class Loader {
       add(builder, static_cast<std::int64_t>(id), tokens[id], types ? (*types)[id] : 1);
     }
     for (const std::string_view merge : merges) builder.add_merge(merge);
+    file_.file()->expect_unchanged();
     return builder.finish();
   }
 
