@@ -101,8 +101,9 @@ VECTOR_FUNCTION bool make_whole(const float* q, std::int8_t* values, std::int32_
     _mm_storeu_si128(reinterpret_cast<__m128i*>(values + (width + i) / 2),
                      _mm512_cvtepi32_epi8(odd));
   }
+  if (whole != 0xFFFF) return false;  // and the sum might overflow
   *sum = _mm512_reduce_add_epi32(total);
-  return whole == 0xFFFF;
+  return true;
 }
 
 template <int width>
