@@ -8,13 +8,13 @@
 namespace fathom::engine {
 namespace {
 
-// Of the time of plain passes that trials may take: half of the 3 % that drafting may ever cost.
-constexpr double kAllowance = 0.015;
+// Of the time of plain passes that trials may take: a third of the 3 % that drafting may ever cost.
+constexpr double kAllowance = 0.01;
 // Plain passes before the first draft: the very first one may wait for weights from the disk.
 constexpr int kPlainFirst = 3;
 // The account in plain passes: at first, so that a short text is tried too, and at most, so that a
 // text that turns unpredictable cannot lose all that was gained before.
-constexpr double kAccountFirst = 1;
+constexpr double kAccountFirst = 0.5;
 constexpr double kAccountMax = 8;
 // Drafting must be so much faster than not: less is within the noise of the times.
 constexpr double kWorthwhile = 1.02;
