@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <fstream>
 #include <random>
+#include <set>
 #include <sstream>
 #include <string>
 
@@ -27,14 +28,17 @@ const Tokenizer& tokenizer() {
   return *kTokenizer;
 }
 
-// A file of the tree, repeated.
-std::string from_file(const char* name) {
-  std::ifstream file(std::string(FATHOM_SOURCE) + "/" + name);
+// All files of a folder of the distribution whose names end so, in the order of their names: no
+// text of this tree, and none twice.
+std::string all_of(const std::filesystem::path& folder, const std::string& ending) {
+  std::set<std::filesystem::path> files;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    if (!entry.is_regular_file() || entry.is_symlink()) continue;
+    if (entry.path().string().ends_with(ending)) files.insert(entry.path());
+  }
   std::stringstream text;
-  text << file.rdbuf();
-  std::string whole;
-  while (whole.size() < kBytes) whole += text.str();
-  return whole;
+  for (const auto& file : files) text << std::ifstream(file).rdbuf();
+  return text.str();
 }
 
 std::string random_letters() {
@@ -67,8 +71,9 @@ void load(benchmark::State& state) {
 
 }  // namespace
 
-BENCHMARK_CAPTURE(encode, source, from_file("engine/text/bpe.cpp"))->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(encode, english, from_file("LICENSE"))->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(encode, c, all_of("/usr/include/linux", ".h"))->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(encode, english, all_of("/usr/share/common-licenses", ""))
+    ->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(encode, chinese_run, chinese())->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(encode, no_space, random_letters())->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(encode, newlines, std::string(kBytes, '\n'))->Unit(benchmark::kMillisecond);
