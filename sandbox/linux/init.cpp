@@ -47,6 +47,13 @@ int await_go(const Jail& jail, int* trees) noexcept {
   return count;
 }
 
+// Waits until what is forked from here on counts in the call's control groups. Joining them waits
+// for a grace period of the kernel, several milliseconds, which the steps before are done in.
+void await_limits(const Jail& jail) noexcept {
+  Message message;
+  if (!receive_message(jail.control, message)) ::_exit(125);
+}
+
 // The parent-death signal was asked for a moment ago; a supervisor that died before is seen here,
 // because its end of the socket closes before the signal would have been sent.
 void check_supervisor(const Jail& jail) noexcept {
@@ -139,6 +146,7 @@ void run_init(Jail& jail) noexcept {
   freeze_settings(jail);
   limit_resources(jail);
   drop_capabilities(jail);
+  await_limits(jail);
   const pid_t command = start_command(jail);
   ::close(jail.input);
   ::close(jail.output);

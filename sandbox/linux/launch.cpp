@@ -10,6 +10,7 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <linux/sched.h>
+#include <poll.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -170,6 +171,39 @@ void abandon(Child& child) {
   child = Child();
 }
 
+// Maps the ids and hands over the mounts: from here on process 1 builds the inside.
+std::optional<SetupFailure> let_build(const Jail& jail, const Child& child) {
+  if (!map_ids(jail.ids, child.pid)) {
+    return SetupFailure{"user-namespace", errno, "writing the id maps"};
+  }
+  std::vector<Descriptor> trees;
+  if (auto failure = make_trees(jail, child.pid, trees)) return failure;
+  std::vector<int> numbers;
+  for (const Descriptor& tree : trees) numbers.push_back(tree.get());
+  if (send_message(child.control.get(), {.kind = Message::Kind::go}, numbers.data(),
+                   static_cast<int>(numbers.size()))) {
+    return std::nullopt;
+  }
+  return SetupFailure{"streams", EPIPE, "process 1 is gone"};
+}
+
+bool has_ended(const Child& child) {
+  pollfd end{child.pidfd.get(), POLLIN, 0};
+  return ::poll(&end, 1, 0) > 0;
+}
+
+// Meanwhile. If process 1 has ended, what it said of the reason is still to be read.
+std::optional<SetupFailure> limit(const Cgroup* memory, const Cgroup* processes,
+                                  const Child& child) {
+  const bool joined = (memory == nullptr || memory->add(child.pid)) &&
+                      (processes == nullptr || processes->add(child.pid));
+  if (!joined && !has_ended(child)) {
+    return SetupFailure{"cgroup", errno, "joining the control group"};
+  }
+  if (joined) send_message(child.control.get(), {.kind = Message::Kind::limited});
+  return std::nullopt;
+}
+
 // In an ordinary container root cannot map ids, but may become the workspace's owner.
 std::optional<SetupFailure> become_owner(const struct stat& workspace) {
   if (workspace.st_uid == 0) {
@@ -216,28 +250,10 @@ std::optional<SetupFailure> choose_ids(const Plan& plan, Ids& ids) {
 std::optional<SetupFailure> launch(Jail& jail, const Cgroup* memory, const Cgroup* processes,
                                    Child& child) {
   if (auto failure = clone_child(jail, child)) return failure;
-  std::vector<Descriptor> trees;
-  std::optional<SetupFailure> failure;
-  if (!map_ids(jail.ids, child.pid)) {
-    failure = SetupFailure{"user-namespace", errno, "writing the id maps"};
-  } else if ((memory != nullptr && !memory->add(child.pid)) ||
-             (processes != nullptr && !processes->add(child.pid))) {
-    failure = SetupFailure{"cgroup", errno, "joining the control group"};
-  } else {
-    failure = make_trees(jail, child.pid, trees);
-  }
-  if (failure) {
-    abandon(child);
-    return failure;
-  }
-  std::vector<int> numbers;
-  for (const Descriptor& tree : trees) numbers.push_back(tree.get());
-  if (!send_message(child.control.get(), {.kind = Message::Kind::go}, numbers.data(),
-                    static_cast<int>(numbers.size()))) {
-    abandon(child);
-    return SetupFailure{"streams", EPIPE, "process 1 is gone"};
-  }
-  return std::nullopt;
+  std::optional<SetupFailure> failure = let_build(jail, child);
+  if (!failure) failure = limit(memory, processes, child);
+  if (failure) abandon(child);
+  return failure;
 }
 
 }  // namespace fathom::sandbox

@@ -8,6 +8,7 @@ struct Message {
   enum class Kind : char {
     // to the inside
     go,         // ids are mapped; carries the mounts only the supervisor can make
+    limited,    // process 1 is in its control groups: the command may start
     terminate,  // SIGTERM to every process
     // to the supervisor
     failed,          // a layer could not be built: layer, number (errno), text

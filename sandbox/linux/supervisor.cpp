@@ -224,6 +224,7 @@ class Supervisor {
         end_by("limit:pids");
         break;
       case Message::Kind::go:
+      case Message::Kind::limited:
       case Message::Kind::terminate:
         break;
     }
