@@ -69,7 +69,7 @@ double Sampler::cut_candidates(const Sampling& options) {
 
 Sampled Sampler::sample(std::span<const float> logits, const Sampling& options,
                         std::span<const Token> forbidden) {
-  assert(forbidden.size() < logits.size());
+  assert(forbidden.size() < logits.size() && std::isfinite(options.temperature));
   probability_.assign(logits.begin(), logits.end());
   for (const Token t : forbidden) probability_[size(t)] = -std::numeric_limits<float>::infinity();
   const auto best =

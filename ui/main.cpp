@@ -1,10 +1,8 @@
 // The program: reads flags, hands them to the command that was named, and turns failures into
 // exit codes.
-#include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <functional>
-#include <limits>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,17 +14,22 @@
 
 #include "engine/convert_model.h"
 #include "engine/error.h"
+#include "engine/kernel_sets.h"
 #include "sandbox/error.h"
+#include "sandbox/policy.h"
 #include "ui/commands/bench.h"
+#include "ui/commands/bench_verify.h"
 #include "ui/commands/cache.h"
+#include "ui/commands/complaint.h"
 #include "ui/commands/conversation.h"
 #include "ui/commands/debug.h"
 #include "ui/commands/model.h"
+#include "ui/commands/option_values.h"
 #include "ui/commands/run.h"
 #include "ui/commands/sandbox.h"
 #include "ui/commands/serve.h"
-#include "ui/commands/spelling.h"
 #include "ui/commands/tool.h"
+#include "ui/commands/usage_error.h"
 #include "ui/version.h"
 
 namespace {
@@ -41,23 +44,26 @@ constexpr int kExitNoEngine = 9;
 // The command that was named on the command line; set by the callback of its subcommand.
 using Chosen = std::function<int()>;
 
-CLI::Range count_from(int least) {
-  return CLI::Range(least, std::numeric_limits<int>::max());
-}
-
 void add_weights_memory(CLI::App& app, std::uint64_t& bytes) {
   app.add_option("--weights-memory", bytes,
                  "Keep so much of the weights in memory, read experts beyond it from disk; 24G")
-      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false));
+      ->transform(ui::bytes_from(0));
+}
+
+void add_threads(CLI::App& app, int& threads) {
+  app.add_option("--threads", threads, "0: one per core")->check(CLI::Range(0, ui::kThreadsMax));
 }
 
 void add_model_flags(CLI::App& app, ui::ModelOptions& model) {
   app.add_option(
       "-m,--model", model.path,
       "GGUF file or Hugging Face folder (default: FATHOM_MODEL, else the embedded model)");
+  std::vector<std::string> kernels = fathom::engine::kernel_sets();
+  kernels.insert(kernels.begin(), "auto");
   app.add_option("--kernels", model.kernels, "a set of kernels, or auto")
-      ->envname("FATHOM_KERNELS");
-  app.add_option("--threads", model.threads, "0: one per core")->check(count_from(0));
+      ->envname("FATHOM_KERNELS")
+      ->check(CLI::IsMember(kernels));
+  add_threads(app, model.threads);
   app.add_option("--mtp", model.mtp,
                  "Drafts tokens ahead, which changes no result: auto (the model's own MTP block), "
                  "off, or a file that holds the block");
@@ -72,9 +78,9 @@ void add_cache_flags(CLI::App& app, ui::CacheOptions& cache) {
                  "Folder of computed tokens (default: $XDG_CACHE_HOME/fathom/kv)")
       ->envname("FATHOM_CACHE");
   app.add_option("--cache-memory", cache.memory_bytes, "Bytes beyond running conversations; 4G")
-      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false));
+      ->transform(ui::bytes_from(0));
   app.add_option("--cache-disk", cache.disk_bytes, "Bytes of the folder; 64G, 0: none")
-      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false));
+      ->transform(ui::bytes_from(0));
 }
 
 void add_run(CLI::App& program, ui::RunOptions& run, Chosen& chosen) {
@@ -85,25 +91,32 @@ void add_run(CLI::App& program, ui::RunOptions& run, Chosen& chosen) {
   add_cache_flags(app, run.cache);
   app.add_flag("--explain-cache", run.explain_cache,
                "Say at every prefill what was reused, and why not more");
-  app.add_option("-C,--cd", run.workspace, "Workspace (default: this directory)");
+  app.add_option("-C,--cd", run.workspace, "Workspace (default: this directory)")
+      ->check(ui::folder());
   app.add_option("--add-dir", run.writable_folders, "Further writable folder")
-      ->allow_extra_args(false);
+      ->allow_extra_args(false)
+      ->check(ui::folder());
   app.add_flag("-c,--continue", run.continue_latest, "Go on with the latest conversation here");
   app.add_option("-r,--resume", run.resume,
                  "Go on with this conversation: its id, how that begins, or words of a message");
   app.add_flag("--fork", run.fork, "With -c or -r: go on with a copy");
   app.add_option("--at", run.at,
-                 "With -c or -r: from this step (7, or TURN.STEP); what followed is kept");
+                 "With -c or -r: from this step (7, or TURN.STEP); what followed is kept")
+      ->check(ui::step());
   app.add_option("--mode", run.mode,
                  "auto chooses per step whether to think; high and max ask for more of it, which "
                  "in a conversation that is resumed costs computing all of it again")
       ->check(CLI::IsMember({"auto", "fast", "think", "high", "max"}));
-  app.add_option("--think-budget", run.think_budget, "Thinking tokens per step, 0: no limit");
-  app.add_option("--max-steps", run.steps_max, "0: no limit");
-  app.add_option("--max-tokens", run.tokens_max, "Sampled tokens in all, 0: no limit");
-  app.add_option("--max-seconds", run.seconds_max, "0: no limit");
-  app.add_option("--seed", run.seed, "Makes sampling repeatable");
-  app.add_option("--temperature", run.temperature, "0: always the likeliest token");
+  app.add_option("--think-budget", run.think_budget, "Thinking tokens per step, 0: no limit")
+      ->check(ui::count_from(0));
+  app.add_option("--max-steps", run.steps_max, "0: no limit")->check(ui::count_from(0));
+  app.add_option("--max-tokens", run.tokens_max, "Sampled tokens in all, 0: no limit")
+      ->check(ui::count_from(0));
+  app.add_option("--max-seconds", run.seconds_max, "0: no limit")->check(ui::not_negative());
+  app.add_option("--seed", run.seed, "Makes sampling repeatable, 0: another one each time")
+      ->check(ui::seed());
+  app.add_option("--temperature", run.temperature, "0: always the likeliest token")
+      ->check(ui::not_negative());
   app.add_option("--verify", run.verify,
                  "Command that must succeed after the answer (else exit 3)");
   app.add_option("--sandbox", run.sandbox, "What commands may do")
@@ -138,7 +151,8 @@ void add_serve(CLI::App& program, ui::ServeOptions& serve, Chosen& chosen) {
   CLI::App& app = *program.add_subcommand("serve", "Serve the web page on loopback");
   add_model_flags(app, serve.model);
   add_cache_flags(app, serve.cache);
-  app.add_option("-C,--cd", serve.workspace, "Workspace (default: this directory)");
+  app.add_option("-C,--cd", serve.workspace, "Workspace (default: this directory)")
+      ->check(ui::folder());
   app.add_option("--listen", serve.listen, "Address and port; port 0 takes a free one");
   app.add_option("--host", serve.hosts, "Further name the page may be reached by");
   app.add_option("--origin", serve.origins, "Further allowed origin");
@@ -169,14 +183,19 @@ void add_conversation(CLI::App& program, ui::ConversationOptions& options, Chose
     });
     return sub;
   };
-  add("list", "Latest first").add_option("--limit", options.limit, "Rows at most");
+  add("list", "Latest first")
+      .add_option("--limit", options.limit, "Rows at most")
+      ->check(ui::count_from(1));
   add("show", "As a terminal showed it");
   add("export", "The event stream");
   const char* step = "Step: its number in the conversation (7), or TURN.STEP (2.3)";
-  add("fork", "Copy, all of it or up to a step").add_option("--at", options.at, step);
+  add("fork", "Copy, all of it or up to a step")
+      .add_option("--at", options.at, step)
+      ->check(ui::step());
   add("rewind", "Go back to a step; what followed is kept as a conversation of its own")
       .add_option("--at", options.at, step)
-      ->required();
+      ->required()
+      ->check(ui::step());
   add_model_flags(add("replay", "Sample again against the recorded outcomes, and compare ids"),
                   options.model);
 }
@@ -201,7 +220,7 @@ void add_cache(CLI::App& program, ui::CacheCommandOptions& options, Chosen& chos
   CLI::App& prune = add("prune", "Remove what nothing can reach");
   prune.add_flag("--all", options.all, "Remove everything");
   prune.add_option("--to", options.keep, "Keep at most so many bytes; 8G")
-      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false));
+      ->transform(ui::bytes_from(0));
 }
 
 void add_tool(CLI::App& program, ui::ToolOptions& tool, Chosen& chosen) {
@@ -223,7 +242,8 @@ void add_convert(CLI::App& app, ui::ConvertModelOptions& options, Chosen& chosen
   sub.add_option("folder", options.source, "Hugging Face folder")->required();
   sub.add_option("output", options.target,
                  "NAME.gguf; the MTP block, if there is one, goes to NAME.mtp.gguf")
-      ->required();
+      ->required()
+      ->check(ui::gguf_name());
   const std::vector<std::string> types = fathom::engine::convertible_types();
   sub.add_option("--type", options.type,
                  "Of the routed experts (default: FP4 as mxfp4, FP8 as q8_0, others as they are)")
@@ -231,7 +251,7 @@ void add_convert(CLI::App& app, ui::ConvertModelOptions& options, Chosen& chosen
   sub.add_option("--projections", options.projections,
                  "Of attention and shared experts (default: likewise; bf16 holds FP8 exactly)")
       ->check(CLI::IsMember(types, CLI::ignore_case));
-  sub.add_option("--threads", options.threads, "0: one per core");
+  add_threads(sub, options.threads);
   sub.add_flag("--force", options.force, "Replace files that are there");
   sub.add_flag("--json", options.json, "One JSON object");
   sub.callback([&] { chosen = [&options] { return ui::convert_model(options); }; });
@@ -244,7 +264,8 @@ void add_model(CLI::App& program, ui::ModelFileOptions& options, ui::ConvertMode
   for (const char* action : {"info", "check"}) {
     CLI::App& sub = *app.add_subcommand(action);
     sub.add_option("path", options.path, "File or folder (default: the embedded model)");
-    sub.add_option("--context", options.context, "Tokens to plan memory for")->check(count_from(1));
+    sub.add_option("--context", options.context, "Tokens to plan memory for")
+        ->check(ui::count_from(1));
     add_weights_memory(sub, options.weights_memory);
     sub.add_flag("--json", options.json, "One JSON object");
     sub.callback([&, action] {
@@ -260,26 +281,29 @@ void add_bench(CLI::App& program, ui::BenchOptions& bench, Chosen& chosen) {
   add_model_flags(app, bench.model);
   app.add_option("-p", bench.prefill_tokens, "Prefill of so many tokens")
       ->delimiter(',')
-      ->check(count_from(0));
+      ->check(ui::count_from(0));
   app.add_option("-n", bench.decode_tokens, "Decode of so many tokens")
       ->delimiter(',')
-      ->check(count_from(0));
-  app.add_option("-d", bench.depths, "After so many tokens")->delimiter(',')->check(count_from(0));
-  app.add_option("-r", bench.rounds, "Rounds; the median counts")->check(count_from(1));
+      ->check(ui::count_from(0));
+  app.add_option("-d", bench.depths, "After so many tokens")
+      ->delimiter(',')
+      ->check(ui::count_from(0));
+  app.add_option("-r", bench.rounds, "Rounds; the median counts")->check(ui::count_from(1));
   app.add_option("--sessions", bench.sessions,
                  "Sessions that work together; rates are of all of them")
-      ->check(count_from(1));
+      ->check(ui::count_from(1));
   app.add_flag("--greedy", bench.greedy,
                "Decode the model's own likeliest tokens instead of random ones");
   app.add_option("--verify", bench.verify,
                  "Time of passes over so many tokens, as drafts are checked, beside one of 1")
-      ->delimiter(',');
+      ->delimiter(',')
+      ->check(CLI::Range(1, ui::kVerifyMax));
   app.add_option("--fill", bench.fill,
                  "How -d is reached: compute (default to 16384) or random rows")
       ->check(CLI::IsMember({"compute", "random"}));
   app.add_option("--every", bench.every,
                  "Print the speed of filling every so many tokens, then save, restore and compare")
-      ->check(count_from(0));
+      ->check(ui::count_from(0));
   app.add_option("--kv", bench.rounding, "Cache rounding")
       ->check(CLI::IsMember({"exact", "f16", "official"}));
   app.add_option("--activations", bench.activations, "f32 or native")
@@ -294,7 +318,7 @@ void add_bench(CLI::App& program, ui::BenchOptions& bench, Chosen& chosen) {
 void add_debug_logits(CLI::App& debug, ui::DebugLogitsOptions& options, Chosen& chosen) {
   CLI::App& app = *debug.add_subcommand("logits", "Logits of given token ids");
   add_model_flags(app, options.model);
-  app.add_option("--ids", options.ids, "File of decimal ids")->required();
+  app.add_option("--ids", options.ids, "File of decimal ids")->required()->check(CLI::ExistingFile);
   app.add_option("--out", options.out, "Receives float32 rows")->required();
   app.add_option("--positions", options.positions, "all, or a list such as 0,5,9");
   app.add_option("--kv", options.rounding, "Cache rounding")
@@ -302,10 +326,10 @@ void add_debug_logits(CLI::App& debug, ui::DebugLogitsOptions& options, Chosen& 
   app.add_option("--activations", options.activations, "f32 or native")
       ->check(CLI::IsMember({"f32", "native"}));
   app.add_option("--chunk", options.chunk, "Feed in chunks of so many tokens")
-      ->check(count_from(1));
+      ->check(ui::count_from(1));
   app.add_flag("--step", options.step, "Feed token by token");
   app.add_option("--restore-at", options.restore_at, "Save, drop and restore after so many tokens")
-      ->check(count_from(0));
+      ->check(ui::count_from(0));
   app.add_option("--mtp-positions", options.mtp_positions, "Positions such as 0,5,9");
   app.add_option("--mtp-out", options.mtp_out, "Receives float32 rows of the MTP block");
   app.callback([&] { chosen = [&options] { return ui::debug_logits(options); }; });
@@ -331,6 +355,17 @@ void add_debug(CLI::App& program, ui::DebugLogitsOptions& logits, std::string& t
   });
 }
 
+void add_limits(CLI::App& app, fathom::sandbox::Limits& limits) {
+  app.add_option("--memory", limits.memory_bytes, "Bytes; K, M and G are understood")
+      ->transform(ui::bytes_from(1));
+  app.add_option("--pids", limits.processes, "Processes and threads")->check(ui::count_from(1));
+  app.add_option("--fsize", limits.file_bytes, "Largest file")->transform(ui::bytes_from(1));
+  app.add_option("--disk", limits.disk_bytes, "Growth of the disk")->transform(ui::bytes_from(1));
+  app.add_option("--timeout", limits.seconds, "Seconds")->check(ui::positive());
+  app.add_option("--output", limits.output_bytes, "Bytes of output kept")
+      ->transform(ui::bytes_from(1));
+}
+
 void add_sandbox_exec(CLI::App& sandbox, ui::SandboxOptions& options, Chosen& chosen) {
   CLI::App& app = *sandbox.add_subcommand("exec", "Run a command in the sandbox");
   app.alias("run");
@@ -349,13 +384,9 @@ void add_sandbox_exec(CLI::App& sandbox, ui::SandboxOptions& options, Chosen& ch
       ->check(CLI::IsMember({"off"}));
   app.add_option("--read", options.read_folders, "Further readable folder");
   app.add_option("--write", options.write_folders, "Further writable folder");
-  app.add_option("--memory", options.memory, "Bytes; K, M and G are understood");
-  app.add_option("--pids", options.processes_max, "Processes and threads");
-  app.add_option("--fsize", options.file_size, "Largest file");
-  app.add_option("--disk", options.disk, "Growth of the disk");
-  app.add_option("--timeout", options.timeout_s, "Seconds");
-  app.add_option("--output", options.output, "Bytes of output kept");
-  app.add_option("--status-fd", options.status_fd, "Descriptor that receives status lines");
+  add_limits(app, options.limits);
+  app.add_option("--status-fd", options.status_fd, "Descriptor that receives status lines")
+      ->check(ui::open_descriptor());
   app.add_flag("--explain", options.explain, "Say in words what ended the command");
   app.callback([&] {
     options.action = "exec";
@@ -379,43 +410,6 @@ void add_sandbox(CLI::App& program, ui::SandboxOptions& options, Chosen& chosen)
       chosen = [&options] { return ui::sandbox(options); };
     });
   }
-}
-
-// What may stand at the place of `word` in a command: its flags, or the commands below it.
-std::vector<std::string> known_words(const CLI::App& app, std::string_view word) {
-  std::vector<std::string> known;
-  if (!word.starts_with('-')) {
-    for (const CLI::App* sub : app.get_subcommands({})) known.push_back(sub->get_name());
-    return known;
-  }
-  for (const CLI::Option* option : app.get_options()) {
-    for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
-    for (const std::string& name : option->get_snames()) known.push_back("-" + name);
-  }
-  return known;
-}
-
-// Says what was wrong with the command line, and what was probably meant.
-void explain(const CLI::App& program, const CLI::ParseError& error) {
-  const CLI::App* app = &program;
-  std::string command = program.get_name();
-  while (!app->get_subcommands().empty()) {
-    app = app->get_subcommands().front();
-    command += " " + app->get_name();
-  }
-  const std::vector<std::string> rest = app->remaining(/*recurse=*/true);
-  const auto flag = std::ranges::find_if(rest, [](const auto& w) { return w.starts_with('-'); });
-  if (rest.empty()) {
-    fmt::print(stderr, "{}: {}\n", command, error.what());
-  } else {
-    const std::string& word = flag != rest.end() ? *flag : rest.front();
-    const std::string meant = ui::nearest(word.substr(0, word.find('=')), known_words(*app, word));
-    fmt::print(stderr, "{}: {} is not known here{}\n", command, word,
-               !meant.empty()                     ? fmt::format("; did you mean {}?", meant)
-               : app->get_subcommands({}).empty() ? "; a text of several words needs quotes"
-                                                  : "");
-  }
-  fmt::print(stderr, "{} --help says what there is.\n", command);
 }
 
 int dispatch(int count, char** values) {
@@ -458,7 +452,7 @@ int dispatch(int count, char** values) {
     program.parse(count, values);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return program.exit(error);  // --help, --version
-    explain(program, error);
+    ui::complain(program, error);
     return kExitUsage;
   }
   return chosen();
@@ -477,6 +471,9 @@ int main(int count, char** values) {
   return_large_buffers();
   try {
     return dispatch(count, values);
+  } catch (const ui::UsageError& error) {
+    fmt::print(stderr, "fathom: {}\n", error.what());
+    return kExitUsage;
   } catch (const fathom::engine::Error& error) {
     fmt::print(stderr, "fathom: {}\n", error.what());
     return kExitNoEngine;

@@ -161,13 +161,15 @@ class Server::Loop {
     const auto address = net::ip::make_address(
         options_.address == "localhost" ? "127.0.0.1" : options_.address, error);
     if (error) {
-      throw std::runtime_error("--listen needs an address and a port, such as 127.0.0.1:7777; \"" +
-                               options_.address + "\" is no address");
+      throw std::invalid_argument(
+          "--listen needs an address and a port, such as 127.0.0.1:7777; \"" + options_.address +
+          "\" is no address");
     }
     if (!address.is_loopback() && !options_.insecure_plain_http) {
-      throw std::runtime_error(options_.address +
-                               " is not loopback: others could read along. Listen on 127.0.0.1, "
-                               "or accept that with --insecure-plain-http");
+      throw std::invalid_argument(
+          options_.address +
+          " is not loopback: others could read along. Listen on 127.0.0.1, or accept that with "
+          "--insecure-plain-http");
     }
     const tcp::endpoint endpoint(address, options_.port);
     tcp::acceptor acceptor(io_);

@@ -29,8 +29,8 @@ struct ServerOptions {
 
 class Server {
  public:
-  // Listens from here on. Throws std::runtime_error if the address cannot be bound, or is not
-  // loopback and `insecure_plain_http` is not set.
+  // Listens from here on. Throws std::invalid_argument if the address is none, or is not loopback
+  // and `insecure_plain_http` is not set; std::runtime_error if it cannot be bound.
   Server(ServerOptions options, Hub& hub);
   ~Server();
 

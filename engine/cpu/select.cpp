@@ -10,6 +10,7 @@
 #include "engine/cpu/kernels.h"
 #include "engine/cpu/products.h"
 #include "engine/error.h"
+#include "engine/kernel_sets.h"
 
 namespace fathom::engine {
 namespace cpu {
@@ -115,6 +116,10 @@ const Kernels& select_kernels(std::string_view name, Activations activations) {
 }
 
 }  // namespace cpu
+
+std::vector<std::string> kernel_sets() {
+  return {cpu::kNames.begin(), cpu::kNames.end()};
+}
 
 std::unique_ptr<Backend> make_backend(const ModelConfig& config, std::string_view kernels,
                                       Activations activations, int threads) {

@@ -12,10 +12,12 @@
 #include "sandbox/error.h"
 #include "sandbox/run.h"
 #include "tools/desk.h"
+#include "tools/error.h"
 #include "tools/toolbox.h"
 #include "ui/commands/branches.h"
 #include "ui/commands/engine_options.h"
 #include "ui/commands/model_path.h"
+#include "ui/commands/usage_error.h"
 #include "ui/version.h"
 
 namespace fathom::ui {
@@ -109,6 +111,18 @@ std::shared_ptr<engine::PrefixCache> cache_for(const AssemblyOptions& options,
   }
   cache.on_trouble = [trouble](const std::string& why) { trouble->leave(why); };
   return std::make_shared<engine::PrefixCache>(engine, std::move(cache));
+}
+
+// Known before minutes of loading, as a misspelt flag is.
+void check_tool_names(const AssemblyOptions& options, const sandbox::Policy& policy) {
+  if (options.tools.empty()) return;
+  tools::Desk desk({.workspace = policy.workspace}, policy);
+  tools::Toolbox toolbox(tools::standard_tools(desk));
+  try {
+    toolbox.keep(options.tools);
+  } catch (const tools::Error& unknown) {
+    throw UsageError(fmt::format("--tools: {}", unknown.what()));
+  }
 }
 
 std::uint64_t seed_or_random(std::uint64_t seed) {
@@ -222,6 +236,8 @@ std::unique_ptr<agent::Agent> Assembly::Parts::agent(agent::Conversation convers
 
 Assembly::Assembly(const AssemblyOptions& options) {
   const fs::path workspace = fs::canonical(options.workspace);
+  const sandbox::Policy policy = policy_for(options, workspace);
+  check_tool_names(options, policy);
   const fs::path model_path = find_model(options.model.path);
   engine::EngineOptions chosen = engine_options(options.model);
   chosen.on_progress = options.on_progress;
@@ -233,7 +249,6 @@ Assembly::Assembly(const AssemblyOptions& options) {
   auto tokenizer = engine->tokenizer();
   auto trouble = std::make_shared<Word>();
   auto cache = cache_for(options, *engine, trouble);
-  sandbox::Policy policy = policy_for(options, workspace);
   parts_ = std::make_unique<Parts>(
       Parts{.options = options,
             .workspace = workspace,

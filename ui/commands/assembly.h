@@ -43,7 +43,8 @@ struct AssemblyOptions {
 // an engine session, tools and a sandbox of its own. Safe to use from several threads.
 class Assembly {
  public:
-  // Loads the model. Throws engine::Error, sandbox::Error, memory::Error or agent::Error.
+  // Loads the model. Throws engine::Error, sandbox::Error, memory::Error, agent::Error, or
+  // UsageError if a tool is named that does not exist.
   explicit Assembly(const AssemblyOptions& options);
   ~Assembly();
   Assembly(const Assembly&) = delete;

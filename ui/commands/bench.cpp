@@ -190,13 +190,6 @@ void print(const Measurement& m, const std::string& name, const engine::Engine& 
   std::fflush(stdout);
 }
 
-void check(const BenchOptions& options) {
-  if (!options.verify.empty() &&
-      (std::ranges::min(options.verify) < 1 || std::ranges::max(options.verify) > kVerifyMax)) {
-    throw engine::Error(fmt::format("bench: --verify takes 1 to {} tokens", kVerifyMax));
-  }
-}
-
 int bench_peaks(const BenchOptions& options) {
   const engine::Peaks peaks = engine::measure_peaks(options.model.threads);
   if (options.json) {
@@ -218,7 +211,6 @@ int bench_peaks(const BenchOptions& options) {
 
 int bench(const BenchOptions& options) {
   if (options.peaks) return bench_peaks(options);
-  check(options);
   const std::filesystem::path path = find_model(options.model.path);
   engine::EngineOptions loading =
       engine_options(options.model, options.rounding, options.activations);

@@ -15,8 +15,8 @@ struct BenchOptions {
   std::vector<int> depths = {0};            // -d
   int rounds = 3;                           // -r
   bool greedy = false;      // decode the model's own likeliest tokens, not random ones
-  std::vector<int> verify;  // rows of passes whose logits are all wanted
-  int sessions = 1;  // that prefill or decode together; rates are of all of them
+  std::vector<int> verify;  // rows of passes whose logits are all wanted, 1 to kVerifyMax
+  int sessions = 1;         // that prefill or decode together; rates are of all of them
   std::string fill;  // how a depth is reached: compute, random; empty: computed as far as 16384
   int every = 0;     // tokens between lines about a filling's speed; 0: none
   std::string rounding = "official";  // cache rounding: exact, f16, official

@@ -1,6 +1,7 @@
 // Forks and rewinds of stored conversations.
 #include "ui/commands/branches.h"
 
+#include <cassert>
 #include <charconv>
 #include <optional>
 #include <system_error>
@@ -21,6 +22,16 @@ std::optional<int> number_of(std::string_view text) {
   return whole && number >= 0 ? std::optional(number) : std::nullopt;
 }
 
+// "2.3"
+std::optional<memory::StepId> turn_and_step(std::string_view name) {
+  const auto dot = name.find('.');
+  if (dot == std::string_view::npos) return std::nullopt;
+  const auto turn = number_of(name.substr(0, dot));
+  const auto step = number_of(name.substr(dot + 1));
+  if (!turn || !step) return std::nullopt;
+  return memory::StepId{.turn = *turn, .step = *step};
+}
+
 void copy_kept(const fs::path& file, std::string_view from, std::string_view to) {
   const fs::path kept = kept_texts(file, from);
   if (fs::is_directory(kept)) {
@@ -30,25 +41,23 @@ void copy_kept(const fs::path& file, std::string_view from, std::string_view to)
 
 }  // namespace
 
+bool names_step(std::string_view name) {
+  return number_of(name) || turn_and_step(name);
+}
+
 memory::StepId step_named(const memory::Store& store, std::string_view conversation,
                           std::string_view name) {
-  const auto dot = name.find('.');
-  if (dot != std::string_view::npos) {
-    const auto turn = number_of(name.substr(0, dot));
-    const auto step = number_of(name.substr(dot + 1));
-    if (turn && step) return {.turn = *turn, .step = *step};
-  } else if (const auto number = number_of(name)) {
-    if (*number == 0) return {};
-    int replies = 0;
-    for (const memory::TokensRecord& piece : store.tokens(conversation)) {
-      if (piece.source != memory::TokensRecord::Source::sampled) continue;
-      if (++replies == *number) return {.turn = piece.turn, .step = piece.step};
-    }
-    throw memory::Error(fmt::format("conversation {} has {} steps, there is no step {}",
-                                    conversation, replies, *number));
+  assert(names_step(name));
+  if (const auto step = turn_and_step(name)) return *step;
+  const int number = *number_of(name);
+  if (number == 0) return {};
+  int replies = 0;
+  for (const memory::TokensRecord& piece : store.tokens(conversation)) {
+    if (piece.source != memory::TokensRecord::Source::sampled) continue;
+    if (++replies == number) return {.turn = piece.turn, .step = piece.step};
   }
-  throw memory::Error(fmt::format(
-      "\"{}\" is no step: give its number in the conversation (7), or TURN.STEP (2.3)", name));
+  throw memory::Error(fmt::format("conversation {} has {} steps, there is no step {}", conversation,
+                                  replies, number));
 }
 
 std::string fork_conversation(memory::Store& store, const fs::path& file,

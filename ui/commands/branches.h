@@ -9,8 +9,11 @@
 
 namespace fathom::ui {
 
+// Whether `name` has one of the two forms that step_named() reads.
+bool names_step(std::string_view name);
+
 // "7": the seventh reply of the conversation; "2.3": the third one of turn 2; "0": before the first
-// message. Throws memory::Error if there is no such step.
+// message. `name` has one of these forms. Throws memory::Error if there is no such step.
 memory::StepId step_named(const memory::Store& store, std::string_view conversation,
                           std::string_view name);
 

@@ -20,6 +20,7 @@
 #include "ui/commands/debug.h"
 #include "ui/commands/engine_options.h"
 #include "ui/commands/model_path.h"
+#include "ui/commands/usage_error.h"
 
 namespace fathom::ui {
 namespace {
@@ -35,8 +36,8 @@ std::vector<int> parse_numbers(std::string_view text, std::string_view separator
     int number = 0;
     const auto [stop, failed] = std::from_chars(text.data() + at, text.data() + end, number);
     if (failed != std::errc() || stop != text.data() + end || number < 0) {
-      throw engine::Error(fmt::format("{}: expected a decimal number, found '{}'", what,
-                                      text.substr(at, end - at)));
+      throw UsageError(fmt::format("{}: expected a decimal number, found '{}'", what,
+                                   text.substr(at, end - at)));
     }
     numbers.push_back(number);
     at = end;
@@ -46,10 +47,10 @@ std::vector<int> parse_numbers(std::string_view text, std::string_view separator
 
 std::vector<Token> read_ids(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
-  if (!in) throw engine::Error(fmt::format("{}: cannot be read", path));
+  if (!in) throw UsageError(fmt::format("{}: cannot be read", path));
   const std::string text((std::istreambuf_iterator<char>(in)), {});
   std::vector<Token> ids = parse_numbers(text, " \t\r\n", path);
-  if (ids.empty()) throw engine::Error(fmt::format("{}: holds no token ids", path));
+  if (ids.empty()) throw UsageError(fmt::format("{}: holds no token ids", path));
   return ids;
 }
 
@@ -60,7 +61,7 @@ class Rows {
       : positions_(std::move(positions)) {
     for (const int position : positions_) {
       if (position >= limit) {
-        throw engine::Error(
+        throw UsageError(
             fmt::format("{}: position {} is not among the first {}", flag, position, limit));
       }
       rows_[position];
@@ -83,7 +84,7 @@ class Rows {
                 static_cast<std::streamsize>(row.size() * sizeof(float)));
     }
     out.close();
-    if (!out) throw engine::Error(fmt::format("{}: cannot be written", path));
+    if (!out) throw std::runtime_error(fmt::format("{}: cannot be written", path));
   }
 
  private:
@@ -146,7 +147,7 @@ int debug_logits(const DebugLogitsOptions& options) {
   Rows mtp_rows(parse_numbers(options.mtp_positions, ",", "--mtp-positions"), count - 1,
                 "--mtp-positions");
   if (options.restore_at < 0 || options.restore_at > count) {
-    throw engine::Error(
+    throw UsageError(
         fmt::format("--restore-at {}: there are {} tokens", options.restore_at, count));
   }
   const auto model = load_engine(

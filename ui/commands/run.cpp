@@ -25,6 +25,7 @@
 #include "ui/commands/interrupt.h"
 #include "ui/commands/prompt_input.h"
 #include "ui/commands/quiet_input.h"
+#include "ui/commands/usage_error.h"
 #include "ui/json_lines.h"
 #include "ui/plain_text.h"
 #include "ui/terminal.h"
@@ -313,12 +314,6 @@ int run(const RunOptions& options) {
     fmt::print(stderr, "fathom: --fork and --at need a conversation: name it with -c or -r\n");
     return kExitUsage;
   }
-  std::error_code error;
-  if (!std::filesystem::is_directory(options.workspace, error)) {
-    fmt::print(stderr, "fathom: {} is not a folder: name the workspace with --cd\n",
-               options.workspace.string());
-    return kExitUsage;
-  }
   Fanout sinks;
   add_sinks(sinks, options, interrupt);
   const bool shown = shows_turn(options) || ::isatty(STDERR_FILENO) == 1;
@@ -329,6 +324,9 @@ int run(const RunOptions& options) {
   } catch (const Stopped&) {
     interrupt.last_words({});
     return result_of_stop(sinks, interrupt.signal());
+  } catch (const UsageError&) {
+    interrupt.last_words({});
+    throw;
   } catch (const engine::Error& failed) {
     interrupt.last_words({});
     result_without_turn(options, sinks, agent::TurnEnd::no_engine, "engine", failed.what());

@@ -2,11 +2,9 @@
 #include "ui/commands/sandbox.h"
 
 #include <array>
-#include <cctype>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
-#include <stdexcept>
 #include <string_view>
 #include <thread>
 
@@ -27,26 +25,6 @@ namespace {
 
 constexpr int kExitNotRun = 125;
 
-// "8G" in bytes.
-std::int64_t bytes_of(const std::string& text, const char* flag) {
-  static constexpr std::string_view kUnits = "KMGT";
-  std::size_t digits = 0;
-  std::int64_t value = 0;
-  while (digits < text.size() && std::isdigit(static_cast<unsigned char>(text[digits])) != 0 &&
-         digits < 15) {
-    value = value * 10 + (text[digits++] - '0');
-  }
-  const std::string rest = text.substr(digits);
-  const std::size_t unit = rest.empty() ? std::string::npos : kUnits.find(rest.front());
-  const bool known = rest.empty() || (unit != std::string::npos && rest.size() == 1);
-  const int shift = rest.empty() ? 0 : 10 * (static_cast<int>(unit) + 1);
-  if (digits == 0 || !known || value > (INT64_MAX >> shift)) {
-    throw sandbox::Error(
-        fmt::format("{} {}: expected a number of bytes such as 4096, 16M or 8G", flag, text));
-  }
-  return value << shift;
-}
-
 sandbox::Policy policy_of(const SandboxOptions& options) {
   sandbox::Policy policy;
   policy.profile = options.profile == "read-only" ? sandbox::Profile::read_only
@@ -54,12 +32,7 @@ sandbox::Policy policy_of(const SandboxOptions& options) {
   policy.workspace = options.workspace;
   policy.read_roots = options.read_folders;
   policy.write_roots = options.write_folders;
-  if (!options.memory.empty()) policy.limits.memory_bytes = bytes_of(options.memory, "--memory");
-  policy.limits.processes = options.processes_max;
-  policy.limits.file_bytes = bytes_of(options.file_size, "--fsize");
-  policy.limits.disk_bytes = bytes_of(options.disk, "--disk");
-  policy.limits.output_bytes = bytes_of(options.output, "--output");
-  policy.limits.seconds = options.timeout_s;
+  policy.limits = options.limits;
   return policy;
 }
 

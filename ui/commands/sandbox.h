@@ -1,10 +1,11 @@
 // `fathom sandbox`: the tools' sandbox by hand.
 #pragma once
 
-#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <vector>
+
+#include "sandbox/policy.h"
 
 namespace fathom::ui {
 
@@ -16,12 +17,7 @@ struct SandboxOptions {
   std::string network = "off";
   std::vector<std::filesystem::path> read_folders;
   std::vector<std::filesystem::path> write_folders;
-  std::string memory;       // sizes take K, M, G; empty: the default
-  int processes_max = 512;  // --pids
-  std::string file_size = "8G";
-  std::string disk = "8G";
-  double timeout_s = 120;
-  std::string output = "16M";
+  sandbox::Limits limits;
   int status_fd = -1;
   bool explain = false;  // say in words, on stderr, how it ended
   bool json = false;

@@ -15,6 +15,7 @@
 #include "agent/agent.h"
 #include "memory/store.h"
 #include "ui/commands/assembly.h"
+#include "ui/commands/usage_error.h"
 #include "ui/hub.h"
 #include "ui/server.h"
 #include "ui/server/tokens.h"
@@ -192,10 +193,18 @@ void parse_listen(const std::string& text, ServerOptions& server) {
   const char* end = port.data() + port.size();
   const auto parsed = std::from_chars(port.data(), end, server.port);
   if (parsed.ec != std::errc() || parsed.ptr != end) {
-    throw std::runtime_error(
-        "--listen needs an address and a port, such as 127.0.0.1:7777, not \"" + text + "\"");
+    throw UsageError("--listen needs an address and a port, such as 127.0.0.1:7777, not \"" + text +
+                     "\"");
   }
   if (!address.empty()) server.address = address;
+}
+
+std::unique_ptr<Server> listen(const ServerOptions& options, Hub& hub) {
+  try {
+    return std::make_unique<Server>(options, hub);
+  } catch (const std::invalid_argument& wrong) {
+    throw UsageError(wrong.what());
+  }
 }
 
 }  // namespace
@@ -210,10 +219,10 @@ int serve(const ServeOptions& options) {
 
   Office office(options);
   Hub hub(source_of(office));
-  Server server(server_options, hub);
+  const std::unique_ptr<Server> server = listen(server_options, hub);
   const bool v6 = server_options.address.find(':') != std::string::npos;
   const std::string site = fmt::format(fmt::runtime(v6 ? "http://[{}]:{}" : "http://{}:{}"),
-                                       server_options.address, server.port());
+                                       server_options.address, server->port());
   fmt::print("{}/#k={}\n", site, server_options.tokens.control);
   if (options.print_view_url) fmt::print("{}/#k={}\n", site, server_options.tokens.view);
   std::fflush(stdout);
@@ -222,7 +231,7 @@ int serve(const ServeOptions& options) {
              "commands here. Ctrl-C ends.\n",
              fs::canonical(options.workspace).string(), site);
   hub.start();
-  server.run();
+  server->run();
   return 0;
 }
 
