@@ -93,6 +93,20 @@ http::response<http::string_body> message_of(const Response& response, const Mes
   return message;
 }
 
+// What to answer to bytes that cannot be read as a request; nothing if the peer has gone.
+std::optional<Response> refusal_of(beast::error_code error) {
+  if (error == http::error::header_limit) {
+    return problem(431,
+                   fmt::format("A request's header has at most {} KiB.", kHeaderBytesMax >> 10));
+  }
+  if (error == http::error::body_limit) {
+    return problem(413, fmt::format("A request's body has at most {} KiB.", kBodyBytesMax >> 10));
+  }
+  const bool is_ours = error.category() == make_error_code(http::error::bad_method).category();
+  if (!is_ours || error == http::error::end_of_stream) return std::nullopt;
+  return problem(400, "This is no HTTP request that can be read: " + error.message() + ".");
+}
+
 // One WebSocket: reader and writer share it, on the loop's thread.
 struct Socket {
   Socket(tcp::socket socket, Hub& hub, Role role, const std::string& epoch)
@@ -206,6 +220,7 @@ class Server::Loop {
       stream.expires_after(kHttpIdle);
       if (const auto [error, bytes] = co_await http::async_read(stream, buffer, parser, kAwait);
           error) {
+        if (const auto refusal = refusal_of(error)) co_await refuse(stream, *refusal);
         break;
       }
       const Message& request = parser.get();
@@ -225,6 +240,26 @@ class Server::Loop {
     }
     beast::error_code ignored;
     stream.socket().shutdown(tcp::socket::shutdown_send, ignored);
+  }
+
+  // Answers a request of which nothing is known but that it is wrong. What the peer still sends is
+  // dropped: a socket that is closed over unread bytes is reset, and the answer may be lost.
+  static net::awaitable<void> refuse(beast::tcp_stream& stream, const Response& refusal) {
+    Message unknown;
+    unknown.keep_alive(false);
+    const auto answer = message_of(refusal, unknown);
+    http::response_serializer<http::string_body> serializer(answer);
+    stream.expires_after(kClosesWithin);
+    if (const auto [error, bytes] = co_await http::async_write(stream, serializer, kAwait); error) {
+      co_return;
+    }
+    beast::error_code failed;
+    stream.socket().shutdown(tcp::socket::shutdown_send, failed);
+    std::string dropped(kPieceBytes, '\0');
+    while (!failed) {
+      const auto [error, bytes] = co_await stream.async_read_some(net::buffer(dropped), kAwait);
+      failed = error;
+    }
   }
 
   Response answer_to(const Message& request, bool upgrade, const Verdict& verdict) {

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
-import { Client, get, start, upgradeHeaders } from './socket.mjs';
+import { Client, exchange, get, start, upgradeHeaders } from './socket.mjs';
 
 const { Conversation } = await import(process.env.PAGE_MODULES);
 const kServer = process.env.SCRIPTED_SERVER;
@@ -71,6 +71,33 @@ test('every answer carries the headers that confine the page', async () => {
     assert.equal(headers['cache-control'], 'no-cache');
     assert.equal(headers['set-cookie'], undefined);
   }
+});
+
+test('what is no HTTP request is told so, then closed', async () => {
+  const { port } = server;
+  const head = `POST /v1 HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\n`;
+  const table = [
+    ['no request at all\r\n\r\n', 400],
+    ['\x16\x03\x01\x02\x00\x01\x00\x01', 400],
+    ['GET / HTTP/9.9\r\n\r\n', 400],
+    [`GET / HTTP/1.1\r\nHost 127.0.0.1\r\n\r\n`, 400],
+    [`${head}Content-Length: many\r\n\r\n`, 400],
+    [`${head}Transfer-Encoding: chunked\r\n\r\nxyz\r\n`, 400],
+    [`${head}X: ${'x'.repeat(20_000)}\r\n\r\n`, 431],
+    [`${head}Content-Length: 100000\r\n\r\n${'x'.repeat(100_000)}`, 413],
+    [`${head}Transfer-Encoding: chunked\r\n\r\n18000\r\n${'x'.repeat(0x18000)}\r\n0\r\n\r\n`, 413],
+    [`${head}Content-Length: 9\r\n\r\nhalf`, 400, true],
+  ];
+  for (const [request, status, ends] of table) {
+    const answer = await exchange(port, request, ends);
+    const found = answer.match(/^HTTP\/1\.1 (\d+) /)?.[1];
+    const [headers, body] = answer.split('\r\n\r\n');
+    assert.equal(Number(found), status, request.slice(0, 60));
+    assert.match(headers, /Connection: close/);
+    assert.match(headers, /Content-Security-Policy: default-src 'none'/);
+    assert.match(JSON.parse(body).error.message, /^[A-Z][^.]*\.$/);
+  }
+  assert.equal(await exchange(port, '', true), '');
 });
 
 test('frames that are not understood end with their code', async () => {

@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { spawn } from 'node:child_process';
 import { request } from 'node:http';
+import { connect } from 'node:net';
 import { createInterface } from 'node:readline';
 
 // Starts a server that prints its addresses; resolves to them and to how to end it.
@@ -36,6 +37,23 @@ export function get(port, path, headers, method = 'GET') {
     });
     asked.on('error', reject);
     asked.end();
+  });
+}
+
+// Sends bytes as they are and resolves to all that is answered before the server closes. `ends`:
+// says at once that no more will come.
+export function exchange(port, bytes, ends = false) {
+  return new Promise((resolve, reject) => {
+    const chunks = [];
+    const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true }, () => {
+      if (ends) socket.end(bytes, 'latin1'); else socket.write(bytes, 'latin1');
+    });
+    socket.on('data', (chunk) => chunks.push(chunk));
+    socket.on('end', () => {
+      socket.destroy();
+      resolve(Buffer.concat(chunks).toString('latin1'));
+    });
+    socket.on('error', reject);
   });
 }
 

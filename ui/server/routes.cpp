@@ -20,15 +20,6 @@ namespace {
 constexpr int kListMax = 200;
 constexpr std::int64_t kLast = std::numeric_limits<std::int64_t>::max() - 1;
 
-Response problem(int status, std::string_view message) {
-  Response response;
-  response.status = status;
-  response.type = "application/json";
-  response.body =
-      fmt::format(R"({{"error":{{"code":"http.{}","message":{}}}}})", status, json_string(message));
-  return response;
-}
-
 Response json(std::string body) {
   Response response;
   response.type = "application/json";
@@ -179,6 +170,15 @@ Response page(const PageFile& file, const Request& request) {
 }
 
 }  // namespace
+
+Response problem(int status, std::string_view message) {
+  Response response;
+  response.status = status;
+  response.type = "application/json";
+  response.body =
+      fmt::format(R"({{"error":{{"code":"http.{}","message":{}}}}})", status, json_string(message));
+  return response;
+}
 
 const std::vector<std::pair<std::string, std::string>>& security_headers() {
   static const std::vector<std::pair<std::string, std::string>> kHeaders = {

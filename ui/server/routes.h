@@ -33,6 +33,9 @@ struct Response {
 // Headers of every answer: they let the page load its own files and nothing else.
 const std::vector<std::pair<std::string, std::string>>& security_headers();
 
+// An answer with a status that is an error, and why.
+Response problem(int status, std::string_view message);
+
 Response respond(const Request& request, Trust& trust, Hub& hub, Clock::time_point now);
 
 }  // namespace fathom::ui
