@@ -22,6 +22,7 @@
 #include <fmt/format.h>
 
 #include "ui/hub.h"
+#include "ui/server/closing_socket.h"
 #include "ui/server/connection.h"
 #include "ui/server/routes.h"
 #include "ui/server/trust.h"
@@ -123,7 +124,7 @@ struct Socket {
     wake();
   }
 
-  websocket::stream<tcp::socket> stream;
+  websocket::stream<ClosingSocket> stream;
   net::steady_timer timer;     // the writer waits on it
   net::steady_timer watchdog;  // ends a write that makes no progress
   Connection connection;
@@ -372,7 +373,7 @@ class Server::Loop {
       co_await socket->stream.async_close(reason, kAwait);
     }
     beast::error_code ignored;
-    socket->stream.next_layer().close(ignored);
+    socket->stream.next_layer().next_layer().close(ignored);
   }
 
   // What was said last still goes out, without the pauses between frames.
@@ -395,7 +396,7 @@ class Server::Loop {
       socket->watchdog.async_wait([weak = std::weak_ptr(socket)](beast::error_code error) {
         const auto alive = weak.lock();
         beast::error_code ignored;
-        if (!error && alive) alive->stream.next_layer().close(ignored);
+        if (!error && alive) alive->stream.next_layer().next_layer().close(ignored);
       });
       const auto [error, written] = co_await socket->stream.async_write_some(
           at + bytes == frame.size(), net::buffer(frame.data() + at, bytes), kAwait);

@@ -110,9 +110,15 @@ test('frames that are not understood end with their code', async () => {
     client.send(frame);
     assert.equal(await client.closed(), code, frame.slice(0, 40));
   }
-  const binary = await Client.open(port, key);
-  binary.sendRaw(0x2, Buffer.from('{}'));
-  assert.equal(await binary.closed(), 4400);
+  const raw = [[0x2, Buffer.from('{}')], [0x1, Buffer.from([0x22, 0xff, 0x22])],
+               [0x1, Buffer.from([0xed, 0xa0, 0x80])], [0x1, Buffer.from([0x22, 0xe2, 0x82])]];
+  for (const [opcode, bytes] of raw) {
+    const client = await Client.open(port, key);
+    client.send(kHello);
+    await client.until((frame) => frame.f === 'hello');
+    client.sendRaw(opcode, bytes);
+    assert.equal(await client.closed(), 4400, bytes.toString('hex'));
+  }
 });
 
 test('a client that is cut off again and again ends with the model of the file', async () => {
