@@ -95,6 +95,26 @@ Cluster first_cluster(std::string_view text) noexcept {
   return {end, width.cells()};
 }
 
+// What stands for a character where only ASCII is shown.
+char ascii_twin(utf8proc_int32_t c) noexcept {
+  if (c >= 0 && c < 0x80) return static_cast<char>(c);
+  struct Twin {
+    utf8proc_int32_t shown;
+    char ascii;
+  };
+  constexpr std::array kTwins = {
+      Twin{U'✓', '*'},  Twin{U'✗', 'x'},  Twin{U'⛔', '!'}, Twin{U'◐', '>'}, Twin{U'◆', '!'},
+      Twin{U'·', '-'},  Twin{U'░', '|'},  Twin{U'▕', '['}, Twin{U'█', '#'}, Twin{U'▏', ']'},
+      Twin{U'−', '-'},  Twin{U'–', '-'},  Twin{U'—', '-'}, Twin{U'•', '*'}, Twin{U'→', '>'},
+      Twin{U'‘', '\''}, Twin{U'’', '\''}, Twin{U'“', '"'}, Twin{U'”', '"'}, Twin{U'\u00a0', ' '}};
+  const auto twin = std::ranges::find(kTwins, c, &Twin::shown);
+  if (twin != kTwins.end()) return twin->ascii;
+  std::array<utf8proc_int32_t, 4> parts = {c};  // of an accented letter the letter comes first
+  int unused = 0;
+  utf8proc_decompose_char(c, parts.data(), std::ssize(parts), UTF8PROC_DECOMPOSE, &unused);
+  return parts[0] >= 0 && parts[0] < 0x80 ? static_cast<char>(parts[0]) : '?';
+}
+
 std::string expand_tabs(std::string_view line) {
   std::string out;
   for (const char c : line) {
@@ -164,6 +184,38 @@ std::string shorten(std::string_view text, int cells_max) {
   if (clip(text, cells_max).size() == text.size()) return std::string(text);
   if (cells_max < 1) return "";
   return std::string(clip(text, cells_max - 1)) + "…";
+}
+
+std::string ascii(std::string_view text) {
+  std::string out;
+  while (!text.empty()) {
+    const Cluster cluster = first_cluster(text);
+    const utf8proc_int32_t first = first_code_point(text).value;
+    if (first == U'…') {
+      out += "...";
+    } else if (first < 0x80 || cluster.cells > 0) {
+      out += ascii_twin(first);
+    }
+    text.remove_prefix(cluster.bytes);
+  }
+  return out;
+}
+
+std::string ascii_row(std::string_view row) {
+  std::string out;
+  while (!row.empty()) {
+    const Cluster cluster = first_cluster(row);
+    const utf8proc_int32_t first = first_code_point(row).value;
+    if (first == U'…') {
+      out.resize(out.size() - std::min<std::size_t>(out.size(), 2));
+      out += "...";
+    } else if (cluster.cells > 0) {
+      out += ascii_twin(first);
+      out.append(static_cast<std::size_t>(cluster.cells - 1), ' ');
+    }
+    row.remove_prefix(cluster.bytes);
+  }
+  return out;
 }
 
 std::vector<std::string> wrap(std::string_view text, int cells_max) {

@@ -25,6 +25,14 @@ std::string shorten(std::string_view text, int cells_max);
 // cut. Tabs become blanks up to the next multiple of four.
 std::vector<std::string> wrap(std::string_view text, int cells_max);
 
+// `text`, which is valid UTF-8, in ASCII alone: marks and punctuation become their twins, letters
+// lose their accents, and what then has no twin becomes a question mark. May be wider than `text`.
+std::string ascii(std::string_view text);
+
+// The same for a row that is laid out, in as many cells: the three dots of an ellipsis take the
+// place of the two characters before it too.
+std::string ascii_row(std::string_view row);
+
 // The pieces between newlines; a newline at the end starts no further line.
 std::vector<std::string_view> split_lines(std::string_view text);
 

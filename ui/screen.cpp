@@ -53,7 +53,8 @@ std::string Screen::rendered(const Row& row, int cells_max) const {
   std::string out;
   int left = cells_max;
   for (const Span& span : row) {
-    const std::string text = cells_max < 0 ? span.text : shorten(span.text, left);
+    std::string text = cells_max < 0 ? span.text : shorten(span.text, left);
+    if (!options_.utf8) text = ascii_row(text);
     left -= cells(text);
     const std::string_view style = options_.color ? sgr(span.style) : "";
     out += fmt::format("{}{}{}", style, text, style.empty() ? "" : "\x1b[0m");

@@ -25,6 +25,7 @@ struct ScreenOptions {
   std::function<int()> rows;
   bool live = true;   // false: finished lines only, no cursor movement at all
   bool color = true;  // false: no SGR sequences
+  bool utf8 = true;  // false: ASCII alone; the text in rows is ASCII then, marks become their twins
 };
 
 // Used by one thread at a time. Writes only: newline, carriage return, cursor up within the live

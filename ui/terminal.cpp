@@ -22,6 +22,13 @@ constexpr std::size_t kTailBytes = 4096;  // of growing text: more than a live r
 constexpr int kThinkingRows = 6;
 constexpr int kOutputRows = 5;
 
+// Every text in `fields` in ASCII.
+void make_ascii(nlohmann::ordered_json& fields) {
+  if (fields.is_string()) fields = ascii(fields.get<std::string>());
+  if (!fields.is_structured()) return;
+  for (nlohmann::ordered_json& field : fields) make_ascii(field);
+}
+
 }  // namespace
 
 // The state behind the rows. One mutex guards all of it: events come from the turn's thread and
@@ -32,14 +39,13 @@ class Terminal::View {
 
   void event(const agent::Event& event) {
     const std::scoped_lock lock(mutex_);
-    apply(event);
-    const RowContext context{.columns = screen_.columns(),
-                             .live = screen_.live(),
-                             .verbose = options_.verbose,
-                             .answer = options_.answer};
-    screen_.commit(rows_of(event, call_of(event), context));
-    if (event.type == "outcome") end_call(event);
-    draw(/*always=*/true);
+    if (options_.screen.utf8) {
+      take(event);
+      return;
+    }
+    agent::Event shown = event;
+    make_ascii(shown.fields);
+    take(shown);
   }
 
   void delta(const agent::Delta& delta) {
@@ -47,7 +53,7 @@ class Terminal::View {
     if (delta.item != item_) tail_.clear();
     item_ = delta.item;
     kind_ = delta.kind;
-    tail_ += delta.text;
+    tail_ += options_.screen.utf8 ? delta.text : ascii(delta.text);
     lines_ += static_cast<int>(std::ranges::count(delta.text, '\n'));
     if (tail_.size() > 2 * kTailBytes) tail_.erase(0, tail_.size() - kTailBytes);
     draw(/*always=*/false);
@@ -72,6 +78,17 @@ class Terminal::View {
   }
 
  private:
+  void take(const agent::Event& event) {
+    apply(event);
+    const RowContext context{.columns = screen_.columns(),
+                             .live = screen_.live(),
+                             .verbose = options_.verbose,
+                             .answer = options_.answer};
+    screen_.commit(rows_of(event, call_of(event), context));
+    if (event.type == "outcome") end_call(event);
+    draw(/*always=*/true);
+  }
+
   void apply(const agent::Event& event) {
     if (event.type == "call") {
       calls_.push_back(event.fields);

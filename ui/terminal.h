@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "agent/events.h"
 #include "ui/screen.h"
@@ -41,9 +42,13 @@ class Terminal final : public agent::EventSink {
   std::unique_ptr<View> view_;
 };
 
+// Whether the first of LC_ALL, LC_CTYPE and LANG that is not empty names UTF-8. Where none is set,
+// nothing is known about the terminal, and those of today show UTF-8.
+bool is_utf8_locale(std::string_view lc_all, std::string_view lc_ctype, std::string_view lang);
+
 // Options for a real descriptor: width from the terminal, colour unless NO_COLOR is set or `color`
-// is false, a live region only where `descriptor` is a terminal that can move its cursor and
-// `plain` is false.
+// is false, ASCII alone where the locale is not UTF-8, a live region only where `descriptor` is a
+// terminal that can move its cursor and `plain` is false.
 TerminalOptions terminal_options(int descriptor, bool color, bool plain);
 
 }  // namespace fathom::ui

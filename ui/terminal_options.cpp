@@ -1,4 +1,5 @@
 // What a real terminal can do: asked of the kernel and the environment, once.
+#include <cctype>
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
@@ -16,9 +17,9 @@ namespace {
 constexpr int kColumnsUnknown = 80;
 constexpr int kRowsUnknown = 24;
 
-bool set_and_not_empty(const char* name) {
+std::string_view environment(const char* name) {
   const char* value = std::getenv(name);
-  return value != nullptr && *value != '\0';
+  return value == nullptr ? std::string_view() : value;
 }
 
 winsize window(int descriptor) {
@@ -38,8 +39,8 @@ void write_all(int descriptor, std::string_view bytes) {
 }
 
 bool can_move_cursor(int descriptor) {
-  const char* term = std::getenv("TERM");
-  return ::isatty(descriptor) == 1 && term != nullptr && std::string_view(term) != "dumb";
+  const std::string_view term = environment("TERM");
+  return ::isatty(descriptor) == 1 && !term.empty() && term != "dumb";
 }
 
 std::int64_t steady_ms() {
@@ -50,9 +51,18 @@ std::int64_t steady_ms() {
 
 }  // namespace
 
+bool is_utf8_locale(std::string_view lc_all, std::string_view lc_ctype, std::string_view lang) {
+  const std::string_view first = !lc_all.empty() ? lc_all : !lc_ctype.empty() ? lc_ctype : lang;
+  std::string name;  // "en_US.UTF-8", "de_DE.utf8@euro" without what differs in spelling
+  for (const char c : first) {
+    if (c != '-') name += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  }
+  return name.empty() || name.find("utf8") != std::string::npos;
+}
+
 TerminalOptions terminal_options(int descriptor, bool color, bool plain) {
   const bool live = !plain && can_move_cursor(descriptor);
-  const bool forced = set_and_not_empty("CLICOLOR_FORCE");
+  const bool forced = !environment("CLICOLOR_FORCE").empty();
   return {
       .screen = {.write = [descriptor](std::string_view bytes) { write_all(descriptor, bytes); },
                  .columns =
@@ -66,8 +76,10 @@ TerminalOptions terminal_options(int descriptor, bool color, bool plain) {
                        return rows > 0 ? rows : kRowsUnknown;
                      },
                  .live = live,
-                 .color = color && !set_and_not_empty("NO_COLOR") &&
-                          (forced || can_move_cursor(descriptor))},
+                 .color = color && environment("NO_COLOR").empty() &&
+                          (forced || can_move_cursor(descriptor)),
+                 .utf8 = is_utf8_locale(environment("LC_ALL"), environment("LC_CTYPE"),
+                                        environment("LANG"))},
       .now_ms = steady_ms,
   };
 }

@@ -180,6 +180,47 @@ TEST_F(TerminalTest, ShowsADiffWithItsCounts) {
   EXPECT_THAT(screen_->lines(), Contains("    +x = 2"));
 }
 
+TEST_F(TerminalTest, WritesAsciiAloneWhereTheLocaleIsNotUtf8) {
+  for (const bool live : {true, false}) {
+    TerminalOptions ascii = options(80, live);
+    ascii.screen.utf8 = false;
+    Terminal terminal(ascii);
+    play(terminal);
+    terminal.event(
+        event("text", {{"text", "Na\u00efve \u201cquotes\u201d \u2192 \u65e5\u672c\u2026"}}));
+    terminal.event(event("note", {{"kind", "mode"}, {"text", std::string(90, 'x')}}));
+    terminal.event(event("outcome", {{"status", "denied"}}));
+
+    const auto seen = screen_->lines();
+    EXPECT_THAT(bytes_, testing::Each(AllOf(testing::Ge(0), testing::Le(127))));
+    EXPECT_THAT(seen, Contains(HasSubstr("- thought 0.5 s - 3 tokens")));
+    EXPECT_THAT(seen, Contains(AllOf(HasSubstr("run    python3 test"), HasSubstr("x exit 1"))));
+    EXPECT_THAT(seen, Contains(R"(Naive "quotes" > ??...)"));
+    EXPECT_THAT(seen, Contains("! mode: " + std::string(68, 'x') + "..."));
+    EXPECT_THAT(seen, Contains(HasSubstr("!  denied")));
+  }
+}
+
+TEST_F(TerminalTest, DrawsProgressInAscii) {
+  TerminalOptions ascii = options(80);
+  ascii.screen.utf8 = false;
+  Terminal terminal(ascii);
+
+  terminal.live(Live{.phase = "prefill", .prefill_done = 50, .prefill_total = 100});
+
+  EXPECT_THAT(screen_->lines(), Contains(HasSubstr("prefill [##########          ] 50 of 100")));
+}
+
+TEST(IsUtf8Locale, IsDecidedByTheFirstThatIsSet) {
+  EXPECT_TRUE(is_utf8_locale("", "", "en_US.UTF-8"));
+  EXPECT_TRUE(is_utf8_locale("", "de_DE.utf8@euro", "C"));
+  EXPECT_TRUE(is_utf8_locale("C.UTF-8", "C", "C"));
+  EXPECT_FALSE(is_utf8_locale("C", "en_US.UTF-8", "en_US.UTF-8"));
+  EXPECT_FALSE(is_utf8_locale("", "POSIX", "en_US.UTF-8"));
+  EXPECT_FALSE(is_utf8_locale("", "", "de_DE.ISO-8859-1"));
+  EXPECT_TRUE(is_utf8_locale("", "", ""));
+}
+
 TEST_F(TerminalTest, SaysOnceWhatWentWrong) {
   Terminal terminal(options(80));
   const Json error = {{"code", "budget.steps"}, {"message", "The turn took 2 steps."}};
