@@ -12,7 +12,12 @@
 namespace fathom::memory {
 namespace {
 
-constexpr std::int64_t kVersion = 1;
+constexpr std::int64_t kVersion = 2;
+
+// From version 1: a conversation keeps which command made it.
+constexpr std::string_view kToVersion2 =
+    "ALTER TABLE conversation ADD COLUMN cause TEXT NOT NULL DEFAULT '';"
+    "CREATE UNIQUE INDEX conversation_by_cause ON conversation (cause) WHERE cause <> ''";
 
 // "Fthm": tells our databases from those of other programs, as file(1) does.
 constexpr std::int64_t kApplicationId = 0x4674686d;
@@ -67,11 +72,11 @@ void migrate(Database& database) {
 
   Transaction transaction(database);
   check_ours(database);  // again: another process may have been first
-  if (database.integer("PRAGMA user_version") == 0) {
-    database.execute(schema());
-    database.execute(fmt::format("PRAGMA application_id = {}; PRAGMA user_version = {}",
-                                 kApplicationId, kVersion));
-  }
+  const std::int64_t version = database.integer("PRAGMA user_version");
+  if (version == 0) database.execute(schema());
+  if (version == 1) database.execute(kToVersion2);
+  database.execute(fmt::format("PRAGMA application_id = {}; PRAGMA user_version = {}",
+                               kApplicationId, kVersion));
   transaction.commit();
 }
 

@@ -1,4 +1,4 @@
--- The whole schema, version 1 (PRAGMA user_version).
+-- The whole schema, version 2 (PRAGMA user_version).
 --
 -- Events are the truth that people see, tokens the truth that the model sees. Both are only ever
 -- appended; an event and the tokens it tells of are written in one transaction.
@@ -15,10 +15,12 @@ CREATE TABLE conversation (
   updated_ms  INTEGER NOT NULL,
   events      INTEGER NOT NULL DEFAULT 0,    -- number of events, so the next one's n
   turns       INTEGER NOT NULL DEFAULT 0,
-  steps       INTEGER NOT NULL DEFAULT 0
+  steps       INTEGER NOT NULL DEFAULT 0,
+  cause       TEXT    NOT NULL DEFAULT ''    -- id of the command that made it
 ) STRICT;
 
 CREATE INDEX conversation_by_workspace ON conversation (workspace, updated_ms);
+CREATE UNIQUE INDEX conversation_by_cause ON conversation (cause) WHERE cause <> '';
 
 CREATE TABLE event (
   conversation TEXT    NOT NULL REFERENCES conversation (id) ON DELETE CASCADE,

@@ -143,13 +143,14 @@ std::string Store::create(const NewConversation& conversation) {
   const std::string id = make_ulid(now);
   Statement(parts_->database,
             "INSERT INTO conversation (id, workspace, model, fingerprint, vocabulary, created_ms, "
-            "updated_ms) VALUES (?, ?, ?, ?, ?, ?6, ?6)")
+            "updated_ms, cause) VALUES (?, ?, ?, ?, ?, ?6, ?6, ?7)")
       .bind(1, id)
       .bind(2, conversation.workspace)
       .bind(3, conversation.model)
       .bind(4, conversation.fingerprint)
       .bind(5, conversation.vocabulary)
       .bind(6, now)
+      .bind(7, conversation.cause)
       .run();
   return id;
 }
@@ -197,6 +198,15 @@ std::optional<ConversationRecord> Store::conversation(std::string_view id) const
   statement.bind(1, id);
   if (!statement.step()) return std::nullopt;
   return conversation_of(statement);
+}
+
+std::optional<std::string> Store::made_by(std::string_view cause) const {
+  const std::lock_guard lock(parts_->mutex);
+  Statement statement(parts_->database,
+                      "SELECT id FROM conversation WHERE cause = ? AND cause <> ''");
+  statement.bind(1, cause);
+  if (!statement.step()) return std::nullopt;
+  return statement.text(0);
 }
 
 std::string Store::find(std::string_view beginning) const {

@@ -16,6 +16,7 @@ struct NewConversation {
   std::string model;        // the name shown to people
   std::string fingerprint;  // weights, rounding and kernels that computed it
   std::string vocabulary;   // which meaning the token ids have; resuming needs an equal one
+  std::string cause = {};   // the id of the command that makes it, which makes no other; or empty
 };
 
 struct ConversationRecord {
@@ -112,6 +113,9 @@ class Store {
   // Latest first; at most `limit`. `workspace`: only those of that folder, empty: all.
   std::vector<ConversationRecord> list(int limit, std::string_view workspace = {}) const;
   std::optional<ConversationRecord> conversation(std::string_view id) const;
+
+  // The id of the conversation that a command made, if it made one.
+  std::optional<std::string> made_by(std::string_view cause) const;
 
   // The id that begins with `beginning` (case does not count). Throws Error if none or several do.
   std::string find(std::string_view beginning) const;

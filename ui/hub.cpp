@@ -15,38 +15,14 @@
 namespace fathom::ui {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
 constexpr std::size_t kQueueMax = 64;          // then turns are refused with `busy`
 constexpr std::size_t kRememberedMax = 1'024;  // command ids that are known again
 constexpr std::size_t kTitleBytes = 120;
-
-std::string dump(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
 
 std::int64_t now_ms() {
   using std::chrono::milliseconds;
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   return std::chrono::duration_cast<milliseconds>(now).count();
-}
-
-Json json_of(const ConversationRow& row) {
-  return {{"id", row.id},
-          {"title", row.title},
-          {"state", row.state},
-          {"turns", row.turns},
-          {"steps", row.steps},
-          {"context_used", row.context_used},
-          {"updated_ms", row.updated_ms},
-          {"workspace", row.workspace}};
-}
-
-Json json_of(const EngineState& engine) {
-  return {{"stage", engine.stage},     {"bytes", engine.bytes},     {"total", engine.total},
-          {"model", engine.model},     {"family", engine.family},   {"backend", engine.backend},
-          {"threads", engine.threads}, {"context", engine.context}, {"sandbox", engine.sandbox},
-          {"error", engine.error}};
 }
 
 std::string first_line(const std::string& text) {
@@ -57,17 +33,6 @@ std::string first_line(const std::string& text) {
 std::string state_of(const std::string& result_status) {
   if (result_status == "answered") return "answered";
   return result_status == "cancelled" ? "stopped" : "failed";
-}
-
-std::string lower(std::string text) {
-  std::ranges::transform(text, text.begin(), [](unsigned char c) {
-    return static_cast<char>(c < 0x80 ? std::tolower(c) : c);
-  });
-  return text;
-}
-
-bool matches(const ConversationRow& row, const std::string& query) {
-  return lower(row.title).find(lower(query)) != std::string::npos;
 }
 
 Ack refusal(const Command& command, std::string code, std::string message, std::string hint = {}) {
@@ -226,6 +191,10 @@ Ack Hub::queue_turn(const Command& command) {
                       .text = valid_utf8(command.text),
                       .mode = command.mode,
                       .think_budget = command.think_budget};
+  // The conversation of a command that a process before this one has carried out, or begun to.
+  if (request.conversation.empty()) {
+    request.conversation = source_.made_by(command.id).value_or("");
+  }
   bool ready = false;
   {
     const std::lock_guard lock(mutex_);
@@ -243,6 +212,7 @@ Ack Hub::queue_turn(const Command& command) {
   if (const auto turn = conversation ? conversation->turn_caused_by(command.id) : std::nullopt) {
     // Carried out by a process before this one.
     Ack known = done(command, Ack::Status::duplicate);
+    known.conversation = request.conversation;
     known.n = turn;
     return known;
   }
@@ -275,7 +245,7 @@ void Hub::remember(const Ack& ack) {
 // Gives the turn a conversation of its own. Only after loading: the store keeps for each which
 // model it belongs to.
 void Hub::begin_conversation(TurnRequest& request) {
-  request.conversation = source_.create();
+  request.conversation = source_.create(request.cause);
   const std::lock_guard lock(mutex_);
   ConversationRow& row = rows_[request.conversation];
   row.id = request.conversation;
@@ -453,48 +423,6 @@ void Hub::change_row(const std::string& id, const std::function<void(Conversatio
     row_versions_[id] = ++version_;
   }
   changed();
-}
-
-std::string Hub::list(const std::string& query, int offset, int limit) {
-  const std::lock_guard lock(mutex_);
-  std::vector<const ConversationRow*> found;
-  for (const auto& [id, row] : rows_) {
-    if (matches(row, query)) found.push_back(&row);
-  }
-  std::ranges::sort(found, [](const ConversationRow* a, const ConversationRow* b) {
-    return std::pair(a->updated_ms, a->id) > std::pair(b->updated_ms, b->id);
-  });
-  Json rows = Json::array();
-  const auto end = std::min<std::int64_t>(std::ssize(found), std::int64_t{offset} + limit);
-  for (std::int64_t i = offset; i < end; ++i) {
-    rows.push_back(json_of(*found[static_cast<std::size_t>(i)]));
-  }
-  Json answer = {{"rows", std::move(rows)}, {"total", found.size()}};
-  if (end < std::ssize(found)) answer["cursor"] = std::to_string(end);
-  return dump(answer);
-}
-
-std::string Hub::list_frame(std::int64_t& version) const {
-  const std::lock_guard lock(mutex_);
-  if (version == version_) return {};
-  Json rows = Json::array();
-  for (const auto& [id, changed_at] : row_versions_) {
-    if (changed_at > version) rows.push_back(json_of(rows_.at(id)));
-  }
-  version = version_;
-  return dump({{"f", "list"}, {"rows", std::move(rows)}, {"removed", Json::array()}});
-}
-
-std::string Hub::engine_json() const {
-  const std::lock_guard lock(mutex_);
-  return dump(json_of(engine_));
-}
-
-std::string Hub::engine_frame(std::int64_t& version) const {
-  const std::lock_guard lock(mutex_);
-  if (version == engine_version_) return {};
-  version = engine_version_;
-  return dump({{"f", "live"}, {"engine", json_of(engine_)}});
 }
 
 }  // namespace fathom::ui

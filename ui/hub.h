@@ -63,7 +63,10 @@ struct AgentSource {
   std::function<EngineState(const std::function<void(const EngineState&)>& progress)> load;
   std::function<std::vector<ConversationRow>()> list;
   std::function<std::vector<std::string>(const std::string& conversation)> events;  // JSON lines
-  std::function<std::string()> create;  // a conversation; returns its id. After `load` only
+  // Makes a conversation for the command `cause`, after `load` only; returns its id. made_by finds
+  // it again, also in a later process.
+  std::function<std::string(const std::string& cause)> create;
+  std::function<std::optional<std::string>(const std::string& cause)> made_by;
   std::function<void(const TurnRequest&, agent::EventSink&, std::stop_token)> run_turn;
   std::function<bool()> end_thinking;  // of the running turn; empty: not supported
 };

@@ -128,6 +128,42 @@ TEST(Store, RefusesANewerVersion) {
   EXPECT_THAT(failure([&] { Store store(file); }), HasSubstr("version 99"));
 }
 
+TEST(Store, MakesOneConversationForACommand) {
+  Store store = Store::in_memory();
+  NewConversation about = kAbout;
+  about.cause = "01A";
+  const std::string id = store.create(about);
+  store.create(kAbout);
+  store.create(kAbout);
+
+  EXPECT_EQ(store.made_by("01A"), id);
+  EXPECT_EQ(store.made_by("01B"), std::nullopt);
+  EXPECT_EQ(store.made_by(""), std::nullopt);
+  EXPECT_THAT(failure([&] { store.create(about); }), HasSubstr("UNIQUE"));
+  store.append(id, entry(0));
+  store.fork(id);
+  EXPECT_EQ(store.made_by("01A"), id);
+}
+
+TEST(Store, BringsAFileOfVersion1UpToDate) {
+  const TempDir dir;
+  const auto file = (dir.path() / "memory.sqlite").string();
+  const std::string id = Store{file}.create(kAbout);
+  Database(file).execute(
+      "DROP INDEX conversation_by_cause; ALTER TABLE conversation DROP COLUMN cause;"
+      "PRAGMA user_version = 1");
+
+  Store store(file);
+  NewConversation about = kAbout;
+  about.cause = "01A";
+
+  EXPECT_EQ(store.made_by("01A"), std::nullopt);
+  const std::string made = store.create(about);
+  EXPECT_EQ(store.made_by("01A"), made);
+  EXPECT_EQ(store.find(id), id);
+  EXPECT_EQ(Database(file).integer("PRAGMA user_version"), 2);
+}
+
 TEST(Store, SaysWhichFileIsDamaged) {
   const TempDir dir;
   const auto file = dir.path() / "memory.sqlite";

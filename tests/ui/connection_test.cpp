@@ -4,6 +4,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -156,6 +157,64 @@ TEST_F(ConnectionTest, CarriesACommandOutOnceAlsoAcrossARestart) {
 
   EXPECT_EQ(again.status, Ack::Status::duplicate);
   EXPECT_EQ(again.n, 1);
+}
+
+// A source whose store holds what another process left: a conversation that command 01A made.
+AgentSource later_source(std::vector<std::string> events) {
+  AgentSource source = scripted_source({});
+  source.list = [] {
+    return std::vector<ConversationRow>{{.id = "01C", .title = "fix it", .workspace = ""}};
+  };
+  source.events = [events = std::move(events)](const std::string&) { return events; };
+  source.made_by = [](const std::string& cause) {
+    return cause == "01A" ? std::optional<std::string>("01C") : std::nullopt;
+  };
+  return source;
+}
+
+const Command kNewTurn{.id = "01A",
+                       .conversation = "",
+                       .action = "turn",
+                       .text = "fix it",
+                       .mode = "",
+                       .think_budget = 0,
+                       .expected_n = std::nullopt};
+
+TEST_F(ConnectionTest, StartsAConversationOnceAlsoAcrossARestart) {
+  Hub later(later_source({R"({"v":1,"n":0,"t":0,"type":"start"})",
+                          R"({"v":1,"n":1,"t":0,"type":"turn","turn":1,"cause":"01A"})"}));
+
+  const Ack again = later.command(kNewTurn);
+
+  EXPECT_EQ(again.status, Ack::Status::duplicate);
+  EXPECT_EQ(again.conversation, "01C");
+  EXPECT_EQ(again.n, 1);
+}
+
+TEST_F(ConnectionTest, RunsATurnThatWasNeverBegunInTheConversationThatWasMadeForIt) {
+  Hub later(later_source({}));
+
+  const Ack again = later.command(kNewTurn);
+
+  EXPECT_EQ(again.status, Ack::Status::queued);
+  EXPECT_EQ(again.conversation, "01C");
+}
+
+TEST_F(ConnectionTest, RefusesACommandThatTheStoreCannotTake) {
+  AgentSource source = scripted_source({});
+  source.made_by = [](const std::string&) -> std::optional<std::string> {
+    throw std::runtime_error("memory.sqlite: the disk is full");
+  };
+  Hub full(source);
+  Connection refused(full, Role::control, "epoch", now);
+  ASSERT_FALSE(refused.receive(kHello, now));
+
+  ASSERT_FALSE(refused.receive(R"({"f":"cmd","id":"01A","do":"turn","text":"x"})", now));
+
+  std::string last;
+  while (const auto frame = refused.next_frame(now)) last = *frame;
+  EXPECT_EQ(Json::parse(last)["status"], "refused");
+  EXPECT_EQ(Json::parse(last)["error"]["code"], "store.failed");
 }
 
 TEST_F(ConnectionTest, QueuesATurnWhileTheEngineLoads) {

@@ -168,6 +168,7 @@ struct Kept {
   std::mutex mutex;
   std::map<std::string, std::vector<std::string>> lines;
   std::map<std::string, int> turns;
+  std::map<std::string, std::string> made_by;
 };
 
 }  // namespace
@@ -193,11 +194,17 @@ AgentSource scripted_source(const Script& script) {
     const std::lock_guard lock(kept->mutex);
     return kept->lines[id];
   };
-  source.create = [kept] {
+  source.create = [kept](const std::string& cause) {
     const std::lock_guard lock(kept->mutex);
     const std::string id = fmt::format("01C{}", kept->lines.size());
     kept->lines[id] = {};
+    kept->made_by[cause] = id;
     return id;
+  };
+  source.made_by = [kept](const std::string& cause) -> std::optional<std::string> {
+    const std::lock_guard lock(kept->mutex);
+    const auto made = kept->made_by.find(cause);
+    return made == kept->made_by.end() ? std::nullopt : std::optional(made->second);
   };
   source.run_turn = [kept, script](const TurnRequest& request, agent::EventSink& sink,
                                    const std::stop_token& stop) {

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 
 import { launch, open, picture, send, skipWithoutBrowser } from './browser.mjs';
-import { start } from './socket.mjs';
+import { Client, start } from './socket.mjs';
 
 skipWithoutBrowser();
 if (!existsSync(join(process.env.MODEL, 'config.json')) || !existsSync(process.env.PROJECT)) {
@@ -71,4 +71,21 @@ test('after a restart the key still opens and the conversation is still there', 
   await page.getByRole('navigation').getByText('The tests fail. Fix them.').click();
   await page.locator('.result').waitFor();
   await close();
+});
+
+test('a command that began a conversation is known again after a restart', async () => {
+  const answer = async (wanted) => {
+    const client = await Client.open(server.port, server.key);
+    client.send({ f: 'hello', v: 1, client: { name: 'test' } });
+    client.send({ f: 'cmd', id: '01TWICE', do: 'turn', text: 'What is in kettle.py?' });
+    return client.until((frame) => frame.f === 'ack' && wanted(frame));
+  };
+  const first = await answer((ack) => ack.n !== null);
+  await server.stop();
+  server = await serve();
+
+  const again = await answer(() => true);
+
+  assert.deepEqual([again.status, again.conversation, again.n],
+                   ['duplicate', first.conversation, first.n]);
 });

@@ -292,12 +292,13 @@ void Assembly::require_sandbox() const {
   }
 }
 
-std::unique_ptr<agent::Agent> Assembly::start(agent::EventSink& sink) {
+std::unique_ptr<agent::Agent> Assembly::start(agent::EventSink& sink, const std::string& cause) {
   return parts_->agent(
       agent::Conversation(parts_->store, {.workspace = parts_->workspace.string(),
                                           .model = parts_->model_name,
                                           .fingerprint = std::string(parts_->engine->fingerprint()),
-                                          .vocabulary = parts_->vocabulary}),
+                                          .vocabulary = parts_->vocabulary,
+                                          .cause = cause}),
       sink);
 }
 

@@ -59,8 +59,8 @@ class Assembly {
   void require_sandbox() const;
 
   // Agents over a new conversation, and over one of the store (whole id). The agent is used by one
-  // thread at a time; `sink` and this assembly outlive it.
-  std::unique_ptr<agent::Agent> start(agent::EventSink& sink);
+  // thread at a time; `sink` and this assembly outlive it. `cause`: memory::NewConversation::cause.
+  std::unique_ptr<agent::Agent> start(agent::EventSink& sink, const std::string& cause = {});
   std::unique_ptr<agent::Agent> resume(std::string_view conversation, agent::EventSink& sink);
 
  private:

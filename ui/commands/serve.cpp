@@ -6,6 +6,7 @@
 #include <list>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <stdexcept>
 #include <string_view>
 #include <utility>
@@ -118,13 +119,17 @@ class Office {
     return lines;
   }
 
-  std::string create() {
+  std::string create(const std::string& cause) {
     Seat seat{.relay = std::make_unique<Relay>(), .agent = nullptr};
-    seat.agent = assembly_->start(*seat.relay);
+    seat.agent = assembly_->start(*seat.relay, cause);
     std::string id = seat.agent->conversation();
     const std::lock_guard lock(mutex_);
     keep(std::move(seat));
     return id;
+  }
+
+  std::optional<std::string> made_by(const std::string& cause) const {
+    return store_.made_by(cause);
   }
 
   void run_turn(const TurnRequest& request, agent::EventSink& sink, const std::stop_token& stop) {
@@ -176,7 +181,8 @@ AgentSource source_of(Office& office) {
   source.load = [&](const auto& progress) { return office.load(progress); };
   source.list = [&] { return office.list(); };
   source.events = [&](const std::string& conversation) { return office.events(conversation); };
-  source.create = [&] { return office.create(); };
+  source.create = [&](const std::string& cause) { return office.create(cause); };
+  source.made_by = [&](const std::string& cause) { return office.made_by(cause); };
   source.run_turn = [&](const TurnRequest& request, agent::EventSink& sink,
                         const std::stop_token& stop) { office.run_turn(request, sink, stop); };
   return source;

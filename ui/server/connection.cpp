@@ -127,7 +127,12 @@ void Connection::take(const Command& command, Clock::time_point now) {
     ack.code = "rate";
     ack.message = "More than 60 commands in 10 seconds.";
   } else {
-    ack = hub_.command(command);
+    try {
+      ack = hub_.command(command);
+    } catch (const std::exception& error) {
+      ack.code = "store.failed";  // full, locked or damaged: nothing was begun
+      ack.message = error.what();
+    }
     const bool open_ended = command.action == "turn" && ack.status != Ack::Status::refused;
     if (open_ended && !ack.n) waiting_.insert_or_assign(ack.id, ack);
   }
