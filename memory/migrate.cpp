@@ -60,6 +60,15 @@ void use_write_ahead_log(Database& database) {
 
 }  // namespace
 
+void check_made(Database& database) {
+  database.execute("BEGIN");
+  check_ours(database);
+  if (database.integer("PRAGMA user_version") == 0) {
+    throw Error(fmt::format("{} is empty: no conversation was ever kept in it", database.file()));
+  }
+  database.execute("COMMIT");
+}
+
 void migrate(Database& database) {
   database.execute("BEGIN");
   check_ours(database);

@@ -15,4 +15,7 @@ std::string_view schema() noexcept;
 // nothing, if the file belongs to another program or was written by a newer version.
 void migrate(Database& database);
 
+// Throws Error unless the database is one that migrate() made, perhaps an older or newer program's.
+void check_made(Database& database);
+
 }  // namespace fathom::memory

@@ -39,6 +39,39 @@ void create_private(const std::filesystem::path& file) {
   if (descriptor >= 0) ::close(descriptor);
 }
 
+// How SQLite can read a file where it can write nothing. In WAL mode a reader writes too: it makes
+// the log (FILE-wal) and the log's index (FILE-shm) where they are missing. What is there decides:
+//   no log         no program has the file open and everything is in it, so it is read as one that
+//                  does not change
+//   log and index  a program has it open, or had when it was killed: read beside it, with locks
+//   log alone      copied after a kill, so no program has it open: the index is made in memory, for
+//                  which SQLite wants the file for itself, here without locks
+struct ReadingWay {
+  const char* query;
+  const char* vfs;
+  const char* pragma;
+};
+ReadingWay reading_way(const std::string& file) {
+  const bool log = ::access((file + "-wal").c_str(), F_OK) == 0;
+  const bool index = ::access((file + "-shm").c_str(), F_OK) == 0;
+  if (!log) return {.query = "?immutable=1", .vfs = nullptr, .pragma = ""};
+  if (index) return {.query = "", .vfs = nullptr, .pragma = ""};
+  return {.query = "", .vfs = "unix-none", .pragma = "PRAGMA locking_mode = EXCLUSIVE"};
+}
+
+// An absolute path as SQLite takes it with parameters.
+std::string uri_of(const std::filesystem::path& file) {
+  std::string uri = "file:";
+  for (const char c : std::filesystem::absolute(file).lexically_normal().string()) {
+    uri += c == '%' ? "%25" : c == '?' ? "%3f" : c == '#' ? "%23" : std::string(1, c);
+  }
+  return uri;
+}
+
+bool can_write(const std::filesystem::path& path) {
+  return ::faccessat(AT_FDCWD, path.c_str(), W_OK, AT_EACCESS) == 0;
+}
+
 int size_of(std::size_t bytes) {
   return static_cast<int>(bytes);
 }
@@ -49,11 +82,26 @@ void Database::Close::operator()(sqlite3* connection) const noexcept {
   sqlite3_close_v2(connection);
 }
 
-Database::Database(std::string file) : file_(std::move(file)) {
-  if (file_ != ":memory:") create_private(file_);
+Database::Database(std::string file) : Database(file, file, SQLITE_OPEN_READWRITE, nullptr) {}
+
+Database Database::reading(const std::filesystem::path& file) {
+  const std::filesystem::path folder = std::filesystem::absolute(file).parent_path();
+  if (::access(file.c_str(), R_OK) != 0) {
+    throw Error(fmt::format("{} cannot be read: {}", file.string(), strerror(errno)));
+  }
+  if (can_write(file) && can_write(folder)) return Database(file.string());
+  const ReadingWay way = reading_way(file.string());
+  Database database(file.string(), uri_of(file) + way.query, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI,
+                    way.vfs);
+  database.execute(way.pragma);
+  return database;
+}
+
+Database::Database(std::string file, const std::string& name, int flags, const char* vfs)
+    : file_(std::move(file)) {
+  if ((flags & SQLITE_OPEN_READWRITE) != 0 && file_ != ":memory:") create_private(file_);
   sqlite3* connection = nullptr;
-  const int code = sqlite3_open_v2(file_.c_str(), &connection,
-                                   SQLITE_OPEN_READWRITE | SQLITE_OPEN_FULLMUTEX, nullptr);
+  const int code = sqlite3_open_v2(name.c_str(), &connection, flags | SQLITE_OPEN_FULLMUTEX, vfs);
   connection_.reset(connection);
   if (code != SQLITE_OK) fail(code);
   sqlite3_extended_result_codes(connection, 1);

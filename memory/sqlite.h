@@ -19,6 +19,10 @@ class Database {
   // Opens `file`, creating it with mode 0600 in a folder of mode 0700; ":memory:" is in memory.
   explicit Database(std::string file);
 
+  // Opens an existing file for reading alone, also where nothing can be written: on a read-only
+  // disk, in a folder of somebody else's. Changes nothing there.
+  static Database reading(const std::filesystem::path& file);
+
   void execute(std::string_view sql);          // any number of statements without results
   std::int64_t integer(std::string_view sql);  // the first value of the first record
 
@@ -32,6 +36,8 @@ class Database {
   struct Close {
     void operator()(sqlite3* connection) const noexcept;
   };
+  Database(std::string file, const std::string& name, int flags, const char* vfs);
+
   std::string file_;
   std::unique_ptr<sqlite3, Close> connection_;
 };

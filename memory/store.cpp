@@ -127,14 +127,25 @@ std::filesystem::path Store::default_path() {
   return folder / "fathom" / "memory.sqlite";
 }
 
-Store::Store(const std::filesystem::path& file) : parts_(std::make_unique<Parts>(file.string())) {}
+Store::Store(const std::filesystem::path& file)
+    : parts_(std::make_unique<Parts>(Database(file.string()))) {
+  migrate(parts_->database);
+}
 Store::Store(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 Store::Store(Store&&) noexcept = default;
 Store& Store::operator=(Store&&) noexcept = default;
 Store::~Store() = default;
 
 Store Store::in_memory() {
-  return Store(std::make_unique<Parts>(":memory:"));
+  Store store(std::make_unique<Parts>(Database(":memory:")));
+  migrate(store.parts_->database);
+  return store;
+}
+
+Store Store::reader(const std::filesystem::path& file) {
+  Store store(std::make_unique<Parts>(Database::reading(file)));
+  check_made(store.parts_->database);
+  return store;
 }
 
 std::string Store::create(const NewConversation& conversation) {

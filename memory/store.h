@@ -89,6 +89,10 @@ class Store {
   explicit Store(const std::filesystem::path& file);
   static Store in_memory();  // gone with the object
 
+  // Opens an existing file for the const functions, also on a disk or in a folder where nothing can
+  // be written; the others may throw Error. Throws Error as above, and if the file is missing.
+  static Store reader(const std::filesystem::path& file);
+
   Store(Store&&) noexcept;
   Store& operator=(Store&&) noexcept;
   ~Store();

@@ -14,7 +14,7 @@
 namespace fathom::memory {
 
 struct Store::Parts {
-  explicit Parts(std::string file) : database(std::move(file)) { migrate(database); }
+  explicit Parts(Database opened) : database(std::move(opened)) {}
 
   mutable std::mutex mutex;
   mutable Database database;  // guarded by mutex

@@ -2,7 +2,10 @@
 #include "ui/commands/conversation.h"
 
 #include <chrono>
+#include <filesystem>
 #include <string>
+#include <system_error>
+#include <vector>
 
 #include <unistd.h>
 
@@ -22,8 +25,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-memory::Store open_store(const ConversationOptions& options) {
-  return memory::Store(options.store.empty() ? memory::Store::default_path() : options.store);
+std::filesystem::path file_of(const ConversationOptions& options) {
+  return options.store.empty() ? memory::Store::default_path() : options.store;
 }
 
 Json json_of(const memory::ConversationRecord& record) {
@@ -43,10 +46,18 @@ std::string time_of(std::int64_t unix_ms) {
   return fmt::format("{:%Y-%m-%d %H:%M}", fmt::localtime(static_cast<std::time_t>(unix_ms / 1000)));
 }
 
+// None where there is no store yet: to look makes none.
+std::vector<memory::ConversationRecord> records(const ConversationOptions& options) {
+  const std::filesystem::path file = file_of(options);
+  std::error_code failed;
+  const bool missing = !std::filesystem::exists(file, failed) && !failed;
+  if (missing) return {};
+  return memory::Store::reader(file).list(options.limit);
+}
+
 int list(const ConversationOptions& options) {
-  const memory::Store store = open_store(options);
   std::string out;
-  for (const memory::ConversationRecord& record : store.list(options.limit)) {
+  for (const memory::ConversationRecord& record : records(options)) {
     if (options.json) {
       out += json_of(record).dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
     } else {
@@ -62,7 +73,7 @@ int list(const ConversationOptions& options) {
 
 // The stored events as the view for people shows a live run.
 int show(const ConversationOptions& options) {
-  const memory::Store store = open_store(options);
+  const memory::Store store = memory::Store::reader(file_of(options));
   const std::string id = store.find(options.id);
   if (options.json) {
     Json shown = json_of(*store.conversation(id));
@@ -85,7 +96,7 @@ int show(const ConversationOptions& options) {
 
 // The event stream, byte for byte as it was written.
 int export_events(const ConversationOptions& options) {
-  const memory::Store store = open_store(options);
+  const memory::Store store = memory::Store::reader(file_of(options));
   for (const memory::EventRecord& event : store.events(store.find(options.id))) {
     if (!write_all(STDOUT_FILENO, event.json + "\n")) break;
   }
@@ -94,7 +105,7 @@ int export_events(const ConversationOptions& options) {
 
 // Prints the id to go on with; for a rewind also where the rest is.
 int branch(const ConversationOptions& options) {
-  memory::Store store = open_store(options);
+  memory::Store store(file_of(options));
   const std::string id = store.find(options.id);
   const bool fork = options.action == "fork";
   const std::string made = fork ? fork_conversation(store, options.store, id, options.at)

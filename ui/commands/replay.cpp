@@ -54,7 +54,8 @@ void show(const agent::ReplayedStep& step, bool json) {
 }  // namespace
 
 int replay_conversation(const ConversationOptions& options) {
-  const memory::Store store(options.store.empty() ? memory::Store::default_path() : options.store);
+  const memory::Store store =
+      memory::Store::reader(options.store.empty() ? memory::Store::default_path() : options.store);
   const std::string id = store.find(options.id);
   const std::filesystem::path path = find_model(options.model.path);
   const auto engine = load_engine(path, engine_options(options.model), options.model);
