@@ -1,8 +1,9 @@
-// Walks the upper folders of a workspace.
+// Walks the folders of a workspace from the top down.
 //
 // A walk over all of a large one would cost every call more than starting it. Obeyed names
 // matter most where tools look for them: in the workspace's own folder and in the roots of
-// repositories and packages near it.
+// repositories and packages near it. So the walk goes breadth first, and a number of folders ends
+// it.
 #include "sandbox/guards.h"
 
 #include <algorithm>
@@ -17,7 +18,6 @@
 namespace fathom::sandbox {
 namespace {
 
-constexpr int kDepthMax = 3;      // monorepos keep packages two or three folders down
 constexpr int kFoldersMax = 400;  // about a millisecond
 constexpr int kModulesDepthMax = 8;
 
@@ -32,24 +32,21 @@ class Finder {
   }
 
   GuardedNames find() {
-    struct Folder {
-      std::string path;
-      int depth;
-    };
-    std::deque<Folder> waiting = {{"", 0}};
+    ::clock_gettime(CLOCK_REALTIME_COARSE, &names_.began);
+    std::deque<std::string> waiting = {""};
     for (int seen = 0; !waiting.empty() && seen < kFoldersMax; ++seen) {
-      const Folder folder = waiting.front();
+      const std::string folder = waiting.front();
       waiting.pop_front();
-      const auto entries = workspace_.list(folder.path);
+      const auto entries = workspace_.list(folder);
       if (!entries) continue;
-      look_at(folder.path, *entries);
-      if (folder.depth == kDepthMax) continue;
+      look_at(folder, *entries);
       for (const Entry& entry : *entries) {
         if (entry.kind == Entry::Kind::directory && !is_protected(entry.path)) {
-          waiting.push_back({entry.path, folder.depth + 1});
+          waiting.push_back(entry.path);
         }
       }
     }
+    names_.complete = waiting.empty();
     return std::move(names_);
   }
 
@@ -137,6 +134,16 @@ class Finder {
   GuardedNames names_;
 };
 
+// Whether a name was made, renamed or changed at `moment` or later. Its change time says so: no
+// command can set that back. A file system that keeps whole seconds is asked for no more.
+bool changed_since(const std::filesystem::path& path, const timespec& moment) {
+  struct stat status {};
+  if (::lstat(path.c_str(), &status) != 0) return true;  // set_aside() will see
+  const timespec& changed = status.st_ctim;
+  if (changed.tv_sec != moment.tv_sec) return changed.tv_sec > moment.tv_sec;
+  return changed.tv_nsec == 0 || changed.tv_nsec >= moment.tv_nsec;
+}
+
 }  // namespace
 
 GuardedNames find_guarded_names(const std::filesystem::path& folder) {
@@ -147,9 +154,13 @@ std::vector<std::string> planted_since(const GuardedNames& before) {
   std::vector<std::string> planted = before.absent;
   for (const Guard& now : find_guarded_names(before.root).present) {
     const auto known = [&](const Guard& guard) { return guard.path == now.path; };
-    if (is_obeyed(now.path.substr(now.path.rfind('/') + 1)) &&
-        std::ranges::none_of(before.present, known) &&
-        std::ranges::find(planted, now.path) == planted.end()) {
+    if (!is_obeyed(now.path.substr(now.path.rfind('/') + 1)) ||
+        std::ranges::any_of(before.present, known) ||
+        std::ranges::find(planted, now.path) != planted.end()) {
+      continue;
+    }
+    if (before.complete ||
+        changed_since(std::filesystem::path(before.root) / now.path, before.began)) {
       planted.push_back(now.path);
     }
   }

@@ -224,6 +224,25 @@ TEST_P(Call, SetsNamesInNewFoldersAside) {
   EXPECT_EQ(get("workspace/new/file"), "good\n");
 }
 
+TEST_P(Call, GuardsNamesManyFoldersDown) {
+  put("workspace/a/b/c/d/e/.envrc", "mine");
+  const Outcome outcome = shell("cd a/b/c/d/e; echo x > .envrc; mkdir .vscode; mkdir -p f/.idea");
+
+  EXPECT_EQ(get("workspace/a/b/c/d/e/.envrc"), "mine");
+  EXPECT_EQ(outcome.planted.count("a/b/c/d/e/.vscode"), 1u) << outcome.error;
+  EXPECT_EQ(outcome.planted.count("a/b/c/d/e/f/.idea"), 1u) << outcome.error;
+}
+
+TEST_P(Call, LeavesTheUsersNamesInFoldersThatCouldNotBeLookedAt) {
+  put("workspace/z/.vscode/tasks.json", "mine");
+  for (int i = 0; i < 450; ++i) put("workspace/f" + std::to_string(i) + "/file", "");
+  const Outcome outcome = shell("rm -r f?? f3*; mkdir z/.idea");
+
+  EXPECT_EQ(get("workspace/z/.vscode/tasks.json"), "mine");
+  EXPECT_EQ(outcome.planted.count("z/.vscode"), 0u) << outcome.error;
+  EXPECT_EQ(outcome.planted.count("z/.idea"), 1u) << outcome.error;
+}
+
 TEST_P(Call, GuardsNamesInFurtherWriteRoots) {
   put("outside/.envrc", "mine");
   const Outcome outcome =
