@@ -29,7 +29,7 @@ constexpr int kSteps = 4'000'000;  // about 20 ms
 // Sums that the compiler must take for different ones, so that it keeps them all.
 template <class T>
 void part(T (&sums)[kSums]) noexcept {
-  for (T& sum : sums) asm volatile("" : "+x"(sum));
+  for (T& sum : sums) asm volatile("" : "+m"(sum));
 }
 
 std::uint64_t sum_of(const std::uint64_t* words, std::int64_t count) noexcept {

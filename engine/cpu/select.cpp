@@ -3,6 +3,8 @@
 #include <array>
 #include <thread>
 
+#include <cpuid.h>
+
 #include <fmt/format.h>
 
 #include "engine/cpu/cpu_backend.h"
@@ -37,6 +39,21 @@ const std::array<Set, kNames.size()> kSets = {{{kAmx, kAvx512Precise},
 // Another set must be this much faster than a better one by name: a choice that the machine's mood
 // decides would change bits, and with them what is kept of computed tokens.
 constexpr double kClearlyFaster = 1.3;
+
+struct Cpuid {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+};
+
+// A bit of what the processor says of itself, for features that not every compiler has a name for.
+// The system's part, saving the registers, is asked for with the set that this one builds on.
+bool has_bit(unsigned leaf, unsigned subleaf, unsigned Cpuid::*word, int bit) noexcept {
+  Cpuid found;
+  return __get_cpuid_count(leaf, subleaf, &found.eax, &found.ebx, &found.ecx, &found.edx) != 0 &&
+         (found.*word >> bit & 1U) != 0;
+}
+bool has_f16c() noexcept {
+  return has_bit(1, 0, &Cpuid::ecx, 29);
+}
 
 // AMX is taken by itself only where it computes what the plain twin does.
 const Set* first_trusted() {
@@ -77,23 +94,22 @@ std::span<const std::string_view> kernel_names() noexcept {
 
 bool machine_has(std::string_view name) noexcept {
   if (name == "amx") {
-    return machine_has("avx512-bf16") && __builtin_cpu_supports("amx-tile") &&
-           __builtin_cpu_supports("amx-int8") && __builtin_cpu_supports("amx-bf16") &&
+    const auto has = [](int bit) { return has_bit(7, 0, &Cpuid::edx, bit); };
+    return machine_has("avx512-bf16") && has(24) && has(25) && has(22) &&  // tiles, int8, bf16
            amx_granted();
   }
   if (name == "avx512-bf16") {
     return machine_has("avx512-vnni") && __builtin_cpu_supports("avx512bf16");
   }
-  if (name == "avx-vnni") return machine_has("avx2") && __builtin_cpu_supports("avxvnni");
+  if (name == "avx-vnni") return machine_has("avx2") && has_bit(7, 1, &Cpuid::eax, 4);
   if (name == "avx512-vnni") return machine_has("avx512") && __builtin_cpu_supports("avx512vnni");
   if (name == "avx512") {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("f16c") && __builtin_cpu_supports("fma");
+           __builtin_cpu_supports("fma") && has_f16c();
   }
   if (name == "avx2") {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-           __builtin_cpu_supports("f16c");
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
   }
   return name == "reference";
 }

@@ -135,8 +135,7 @@ fs::path find_gguf(const fs::path& folder) {
   }
   if (failure) throw Error(fmt::format("{}: {}", folder.string(), failure.message()));
   std::ranges::sort(found);
-  const auto repeated = std::ranges::unique(found);
-  found.erase(repeated.begin(), repeated.end());
+  found.erase(std::unique(found.begin(), found.end()), found.end());
   if (found.size() == 1) return found.front();
   throw Error(
       fmt::format("{}: holds {} models in GGUF files and no model.safetensors.index.json or "
