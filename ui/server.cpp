@@ -278,8 +278,7 @@ class Server::Loop {
                    trust_, hub_, Clock::now());
   }
 
-  // --- WebSocket
-  // ----------------------------------------------------------------------------------
+  // --- WebSocket -------------------------------------------------------------------------------
 
   net::awaitable<void> serve_websocket(tcp::socket tcp_socket, const Message& request, Role role) {
     tcp_socket.set_option(tcp::no_delay(true));
@@ -372,8 +371,19 @@ class Server::Loop {
       const websocket::close_reason reason(code, socket->closing->second);
       co_await socket->stream.async_close(reason, kAwait);
     }
+    if (!socket->closing) co_await wait_for_reader(socket);
     beast::error_code ignored;
     socket->stream.next_layer().next_layer().close(ignored);
+  }
+
+  // Where Beast has closed by itself no write succeeds any more, but the reader still takes what
+  // comes: on a socket that is closed over unread bytes, the peer may never see why.
+  static net::awaitable<void> wait_for_reader(std::shared_ptr<Socket> socket) {
+    const auto give_up = Clock::now() + kClosesWithin;
+    while (!socket->gone && Clock::now() < give_up) {
+      socket->timer.expires_at(give_up);
+      co_await socket->timer.async_wait(kAwait);
+    }
   }
 
   // What was said last still goes out, without the pauses between frames.
@@ -406,8 +416,7 @@ class Server::Loop {
     co_return true;
   }
 
-  // --- the end
-  // ------------------------------------------------------------------------------------
+  // --- the end ---------------------------------------------------------------------------------
 
   // The running turn ends first, so that everyone still sees its result.
   void begin_shutdown() {

@@ -121,6 +121,25 @@ test('frames that are not understood end with their code', async () => {
   }
 });
 
+test('the code of a close arrives while much is on its way in both directions', async (t) => {
+  const busy = await start(kServer, ['2', '4000']);
+  t.after(() => busy.stop());
+  const first = await Client.open(busy.port, busy.key);
+  first.send(kHello);
+  const id = await beginTurn(first, '01BUSY');
+  const bad = Buffer.alloc(1000, 0x20);
+  bad[999] = 0xff;
+  for (let i = 0; i < 30; i++) {
+    const client = await Client.open(busy.port, busy.key);
+    client.send({ ...kHello, resume: [{ conversation: id, n: -1 }] });
+    await client.until((frame) => frame.f === 'd');
+    client.sendRaw(0x1, bad);
+    for (let more = 0; more < 20; more++) client.sendRaw(0x1, Buffer.alloc(60_000, 0x20));
+    assert.equal(await client.closed(), 4400);
+  }
+  first.socket.destroy();
+});
+
 test('a client that is cut off again and again ends with the model of the file', async () => {
   const { port, key } = server;
   const first = await Client.open(port, key);

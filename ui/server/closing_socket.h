@@ -8,10 +8,14 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <type_traits>
 #include <utility>
 
 #include <boost/asio/buffer.hpp>
+#include <boost/asio/compose.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/beast/core/error.hpp>
 #include <boost/beast/websocket/rfc6455.hpp>
@@ -68,15 +72,41 @@ class ClosingSocket {
   Tcp socket_;
 };
 
+// Says that no more comes, then takes what the peer sends until it ends too. Beast's own way closes
+// after the first bytes that come; the rest resets the connection, and the peer may lose the frame
+// that says why. Whoever cannot wait closes the socket.
+struct TakeRest {
+  ClosingSocket::Tcp& socket;
+  std::unique_ptr<std::array<char, 16 << 10>> rest = {};
+
+  template <class Self>
+  void operator()(Self& self, boost::beast::error_code error = {}, std::size_t /*bytes*/ = 0) {
+    if (error) {
+      self.complete(error == boost::asio::error::eof ? boost::beast::error_code() : error);
+      return;
+    }
+    if (rest == nullptr) {
+      rest = std::make_unique<std::array<char, 16 << 10>>();
+      boost::beast::error_code gone;  // then reading says so too
+      socket.shutdown(ClosingSocket::Tcp::shutdown_send, gone);
+    }
+    ClosingSocket::Tcp& reading = socket;  // `self` takes this object with it
+    const auto space = boost::asio::buffer(*rest);
+    reading.async_read_some(space, std::move(self));
+  }
+};
+
 // How websocket::stream ends one; found by their argument.
 inline void teardown(boost::beast::role_type role, ClosingSocket& socket,
                      boost::beast::error_code& error) {
   boost::beast::websocket::teardown(role, socket.next_layer(), error);
 }
 template <class Handler>
-void async_teardown(boost::beast::role_type role, ClosingSocket& socket, Handler&& handler) {
-  boost::beast::websocket::async_teardown(role, socket.next_layer(),
-                                          std::forward<Handler>(handler));
+void async_teardown(boost::beast::role_type, ClosingSocket& socket, Handler&& handler) {
+  using Token = std::decay_t<Handler>;
+  Token token = std::forward<Handler>(handler);
+  boost::asio::async_compose<Token, void(boost::beast::error_code)>(
+      TakeRest{.socket = socket.next_layer()}, token, socket.next_layer());
 }
 
 }  // namespace fathom::ui
