@@ -2,8 +2,13 @@
 #include "engine/cpu/thread_pool.h"
 
 #include <cassert>
+#include <system_error>
 
 #include <immintrin.h>
+
+#include <fmt/format.h>
+
+#include "engine/error.h"
 
 namespace fathom::engine::cpu {
 namespace {
@@ -25,12 +30,23 @@ std::uint64_t tasks_of(std::uint64_t state) noexcept {
 }  // namespace
 
 ThreadPool::ThreadPool(int threads) {
-  for (int worker = 1; worker < threads; ++worker) {
-    workers_.emplace_back([this, worker] { work(worker); });
+  try {
+    for (int worker = 1; worker < threads; ++worker) {
+      workers_.emplace_back([this, worker] { work(worker); });
+    }
+  } catch (const std::system_error& refused) {
+    const std::size_t started = workers_.size() + 1;
+    end();
+    throw Error(fmt::format("{} threads are wanted and {} could be started ({}): ask for fewer",
+                            threads, started, refused.what()));
   }
 }
 
 ThreadPool::~ThreadPool() {
+  end();
+}
+
+void ThreadPool::end() noexcept {
   ending_ = true;
   ++wake_;
   wake_.notify_all();

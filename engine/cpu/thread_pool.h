@@ -14,6 +14,7 @@ namespace fathom::engine::cpu {
 // claims one, and the others claim what is there.
 class ThreadPool {
  public:
+  // Throws Error if the system does not give so many threads.
   explicit ThreadPool(int threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -44,6 +45,7 @@ class ThreadPool {
  private:
   using Call = void (*)(void* context, int task, int worker) noexcept;
 
+  void end() noexcept;
   void start(int tasks, Call call, void* context) noexcept;
   bool run_one(int worker) noexcept;
   bool has_task() const noexcept;

@@ -10,6 +10,7 @@
 
 #include <gtest/gtest.h>
 
+#include "engine/cpu/thread_pool.h"
 #include "engine/engine.h"
 #include "engine/error.h"
 #include "engine/session.h"
@@ -50,6 +51,26 @@ TEST(MemoryLimitDeathTest, AMillionTokensThatDoNotFitAreAnError) {
 #endif
   EXPECT_EXIT(fill_a_million(), testing::ExitedWithCode(0),
               "not enough memory for a context of 1048576 tokens");
+}
+
+// In a process of its own: ends with 0 if threads that do not fit are refused.
+[[noreturn]] void start_many_threads() {
+  limit_memory(64 << 20);  // a stack takes 8 MiB
+  try {
+    const cpu::ThreadPool pool(64);
+  } catch (const Error& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    std::_Exit(0);
+  }
+  std::_Exit(1);
+}
+
+TEST(MemoryLimitDeathTest, ThreadsThatCannotBeStartedAreAnError) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "sanitizers take more address space than there would be";
+#endif
+  EXPECT_EXIT(start_many_threads(), testing::ExitedWithCode(0),
+              "64 threads are wanted and [0-9]+ could be started");
 }
 
 }  // namespace
