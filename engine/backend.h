@@ -188,6 +188,8 @@ class Backend {
  public:
   virtual ~Backend() = default;
   virtual std::string_view name() const noexcept = 0;
+  // Of the bits that the set of that name computes: results of another revision are not taken up.
+  virtual int revision() const noexcept = 0;
   virtual int threads() const noexcept = 0;
   virtual std::int64_t bytes() const noexcept = 0;  // of scratch memory
   // For batches of `rows` tokens in a context of `tokens`. May throw std::bad_alloc.

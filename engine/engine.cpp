@@ -106,7 +106,7 @@ std::string_view rounding_name(Rounding rounding) noexcept {
   return "";
 }
 
-std::string fingerprint_of(const ModelWeights& weights, Rounding rounding, std::string_view kernels,
+std::string fingerprint_of(const ModelWeights& weights, Rounding rounding, const Backend& backend,
                            Activations activations) {
   Checksum sum;
   add_config(sum, weights.config);
@@ -117,8 +117,8 @@ std::string fingerprint_of(const ModelWeights& weights, Rounding rounding, std::
   add_values(sum, weights.hc_head.base);
   sum.add_value(weights.hc_head.scale);
   for (const BlockWeights& block : weights.layers) add_block(sum, block);
-  return fmt::format("{:016x}-{}-{}-{}", sum.value(), rounding_name(rounding), kernels,
-                     activations == Activations::f32 ? "f32" : "native");
+  return fmt::format("{:016x}-{}-{}-r{}-{}", sum.value(), rounding_name(rounding), backend.name(),
+                     backend.revision(), activations == Activations::f32 ? "f32" : "native");
 }
 
 constexpr std::array<int, 1> kMtpRatios = {0};  // MTP blocks have the window alone
@@ -141,8 +141,7 @@ Engine::Parts::Parts(std::filesystem::path path, const EngineOptions& options, M
       mtp_shape(std::make_shared<CacheShape>(weights.config, options.rounding, kMtpRatios)),
       draft_tokens(options.draft_tokens),
       backend(make_backend(weights.config, options.kernels, options.activations, options.threads)),
-      fingerprint(
-          fingerprint_of(weights, options.rounding, backend->name(), options.activations)),
+      fingerprint(fingerprint_of(weights, options.rounding, *backend, options.activations)),
       experts(weights_memory > 0 ? offload_experts(weights, weights_memory) : nullptr),
       compute{.weights = weights,
               .plain_rope = plain_rope,

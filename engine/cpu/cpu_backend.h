@@ -19,6 +19,7 @@ class CpuBackend final : public Backend {
   CpuBackend(const ModelConfig& config, const Kernels& kernels, int threads);
 
   std::string_view name() const noexcept override { return kernels_.name; }
+  int revision() const noexcept override { return revision_of(kernels_.name); }
   int threads() const noexcept override { return pool_.threads(); }
   std::int64_t bytes() const noexcept override;
   void reserve(int rows, std::int64_t tokens) override;

@@ -129,6 +129,10 @@ void plain_swiglu(float* gate, const float* up, int width, float limit) noexcept
 // All sets, best first.
 std::span<const std::string_view> kernel_names() noexcept;
 
+// Of a set's bits. Sessions that are kept name it, so that none goes on with bits of another kind.
+// Raise it in select.cpp when a change alters what the set computes: kernel_revision_test says so.
+int revision_of(std::string_view name) noexcept;
+
 // `name`: one of the sets, or auto for the best this machine has: the first of kernel_names(),
 // unless a short measurement finds another one clearly faster. Throws Error if it has it not.
 const Kernels& select_kernels(std::string_view name, Activations activations);

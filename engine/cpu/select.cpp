@@ -25,16 +25,17 @@ constexpr auto kNames = std::to_array<std::string_view>(
 struct Set {
   const Kernels& native;
   const Kernels& precise;  // shared by the sets of one vector width: they round nothing
+  int revision;
 };
 
 // In the order of kNames.
-const std::array<Set, kNames.size()> kSets = {{{kAmx, kAvx512Precise},
-                                               {kAvx512Bf16, kAvx512Precise},
-                                               {kAvx512Vnni, kAvx512Precise},
-                                               {kAvx512, kAvx512Precise},
-                                               {kAvxVnni, kAvx2Precise},
-                                               {kAvx2, kAvx2Precise},
-                                               {kReference, kReference}}};
+const std::array<Set, kNames.size()> kSets = {{{kAmx, kAvx512Precise, 1},
+                                               {kAvx512Bf16, kAvx512Precise, 1},
+                                               {kAvx512Vnni, kAvx512Precise, 1},
+                                               {kAvx512, kAvx512Precise, 1},
+                                               {kAvxVnni, kAvx2Precise, 1},
+                                               {kAvx2, kAvx2Precise, 1},
+                                               {kReference, kReference, 1}}};
 
 // Another set must be this much faster than a better one by name: a choice that the machine's mood
 // decides would change bits, and with them what is kept of computed tokens.
@@ -90,6 +91,10 @@ const Kernels& best_native() {
 
 std::span<const std::string_view> kernel_names() noexcept {
   return kNames;
+}
+
+int revision_of(std::string_view name) noexcept {
+  return kSets[static_cast<std::size_t>(std::ranges::find(kNames, name) - kNames.begin())].revision;
 }
 
 bool machine_has(std::string_view name) noexcept {
