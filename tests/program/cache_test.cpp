@@ -12,9 +12,7 @@
 #include <nlohmann/json.hpp>
 
 #include "memory/store.h"
-#include "support/process.h"
-#include "support/temp_dir.h"
-#include "test_paths.h"
+#include "support/program.h"
 
 namespace fathom::tests {
 namespace {
@@ -34,17 +32,11 @@ class Cache : public testing::Test {
                           copy_options::recursive | copy_options::overwrite_existing);
   }
 
-  Start command(std::vector<std::string> arguments) const {
-    Start start{.argv = {FATHOM_BUILD "/fathom"},
-                .folder = project_.path(),
-                .environment = {"XDG_DATA_HOME=" + home_.path().string(),
-                                "XDG_CACHE_HOME=" + (home_.path() / "cache").string(),
-                                "FATHOM_MODEL=", "FATHOM_CACHE="}};
-    start.argv.insert(start.argv.end(), arguments.begin(), arguments.end());
-    return start;
+  Start command(const std::vector<std::string>& arguments) const {
+    return program_.command(arguments);
   }
-  Finished fathom(std::vector<std::string> arguments) const {
-    return run_process(command(std::move(arguments)));
+  Finished fathom(const std::vector<std::string>& arguments) const {
+    return program_.run(arguments);
   }
 
   // The events that a run gives, in whole lines.
@@ -72,8 +64,9 @@ class Cache : public testing::Test {
     return count;
   }
 
-  TempDir project_;
-  TempDir home_;
+  Program program_;
+  const TempDir& project_ = program_.project();
+  const TempDir& home_ = program_.home();
 };
 
 // At most these end a reply without being fed: the last token of a block, </think> where it was

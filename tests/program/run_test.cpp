@@ -8,9 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "memory/store.h"
-#include "support/process.h"
-#include "support/temp_dir.h"
-#include "test_paths.h"
+#include "support/program.h"
 
 namespace fathom::tests {
 namespace {
@@ -29,24 +27,18 @@ class Run : public testing::Test {
                           std::filesystem::copy_options::recursive);
   }
 
-  Start command(std::vector<std::string> arguments) const {
-    Start start{
-        .argv = {FATHOM_BUILD "/fathom"},
-        .folder = project_.path(),
-        .environment = {"XDG_DATA_HOME=" + home_.path().string(),
-                        "XDG_CACHE_HOME=" + (home_.path() / "cache").string(), "FATHOM_MODEL="}};
-    start.argv.insert(start.argv.end(), arguments.begin(), arguments.end());
-    return start;
+  Start command(const std::vector<std::string>& arguments) const {
+    return program_.command(arguments);
   }
-
-  Finished fathom(std::vector<std::string> arguments) const {
-    return run_process(command(std::move(arguments)));
+  Finished fathom(const std::vector<std::string>& arguments) const {
+    return program_.run(arguments);
   }
 
   std::filesystem::path store() const { return home_.path() / "fathom" / "memory.sqlite"; }
 
-  TempDir project_;
-  TempDir home_;
+  Program program_;
+  const TempDir& project_ = program_.project();
+  const TempDir& home_ = program_.home();
 };
 
 std::vector<Json> lines_of(const std::string& output) {

@@ -7,9 +7,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "support/process.h"
-#include "support/temp_dir.h"
-#include "test_paths.h"
+#include "support/program.h"
 
 namespace fathom::tests {
 namespace {
@@ -19,14 +17,8 @@ using Json = nlohmann::ordered_json;
 
 class WeightsMemory : public testing::Test {
  protected:
-  Finished fathom(std::vector<std::string> arguments) const {
-    Start start{.argv = {FATHOM_BUILD "/fathom"},
-                .folder = project_.path(),
-                .environment = {"XDG_DATA_HOME=" + home_.path().string(),
-                                "XDG_CACHE_HOME=" + (home_.path() / "cache").string(),
-                                "FATHOM_MODEL=", "FATHOM_CACHE="}};
-    start.argv.insert(start.argv.end(), arguments.begin(), arguments.end());
-    return run_process(start);
+  Finished fathom(const std::vector<std::string>& arguments) const {
+    return program_.run(arguments);
   }
 
   Json plan(const std::string& bytes) const {
@@ -50,8 +42,7 @@ class WeightsMemory : public testing::Test {
     return {};
   }
 
-  TempDir project_;
-  TempDir home_;
+  Program program_;
 };
 
 TEST_F(WeightsMemory, IsPlannedByModelInfo) {
