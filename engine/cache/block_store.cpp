@@ -95,7 +95,7 @@ BlockStore::News BlockStore::look() {
        at.increment(failed)) {
     const fs::path& file = at->path();
     const std::string name = file.filename().string();
-    if (!name.starts_with(kind_.fingerprint + ".") || seen_.contains(file)) continue;
+    if (!name.starts_with(kind_.fingerprint + ".") || seen_.contains(name)) continue;
     if (file.extension() == ".rows") {
       auto segment = Segment::open(file, kind_);
       if (!segment) continue;
@@ -107,7 +107,7 @@ BlockStore::News BlockStore::look() {
     } else {
       continue;
     }
-    seen_.insert(file);
+    seen_.insert(name);
   }
   // Oldest first, as their writers left them.
   const auto written = [](const StoredMoment& found) {
@@ -171,7 +171,7 @@ void BlockStore::choose_segment() {
   }
   const fs::path file = folder_ / fmt::format("{}.{}.rows", kind_.fingerprint, random_name());
   segments_.push_back(Segment::create(file, kind_));
-  seen_.insert(file);
+  seen_.insert(file.filename().string());
   active_ = static_cast<int>(segments_.size()) - 1;
 }
 
@@ -192,14 +192,14 @@ fs::path BlockStore::append(BlockKey after, const Moment& moment) {
       folder_ / fmt::format("{}.{:016x}{:016x}.moment", kind_.fingerprint, key.high, key.low);
   write_moment(file, kind_.root, after, moment);
   const std::lock_guard lock(mutex_);
-  seen_.insert(file);
+  seen_.insert(file.filename().string());
   return file;
 }
 
 void BlockStore::remove(const fs::path& moment) noexcept {
   ::unlink(moment.c_str());
   const std::lock_guard lock(mutex_);
-  seen_.erase(moment);
+  seen_.erase(moment.filename().string());
 }
 
 void BlockStore::touch(const std::set<int>& segments, const fs::path& moment) noexcept {
@@ -223,7 +223,7 @@ std::int64_t BlockStore::bytes() const {
   return bytes_of(cache_files(folder_));
 }
 
-void BlockStore::shrink(std::int64_t bytes) noexcept {
+void BlockStore::shrink(std::int64_t bytes, const FileCount& on_removed) {
   std::vector<CacheFile> files = cache_files(folder_);
   std::int64_t total = bytes_of(files);
   if (total <= bytes) return;
@@ -245,13 +245,16 @@ void BlockStore::shrink(std::int64_t bytes) noexcept {
     candidates.push_back({.worth = saved / minutes, .depth = depth_of(file), .file = &file});
   }
   std::ranges::sort(candidates, {}, &Candidate::rank);
+  std::int64_t removed = 0;
   for (const Candidate& candidate : candidates) {
     if (total <= bytes) return;
-    if (remove_file(*candidate.file)) total -= candidate.file->bytes;
+    if (!remove_file(*candidate.file)) continue;
+    total -= candidate.file->bytes;
+    if (on_removed) on_removed(++removed);
   }
 }
 
-std::vector<CacheFile> cache_files(const fs::path& folder) {
+std::vector<CacheFile> cache_files(const fs::path& folder, const FileCount& on_found) {
   // One that holds less than a mark was left behind when its writer began.
   const auto kind_of = [](const fs::path& path, const FileMark& mark, const CacheFile& file) {
     constexpr std::int64_t kMarkBytes = sizeof mark.magic + sizeof mark.version;
@@ -284,6 +287,7 @@ std::vector<CacheFile> cache_files(const fs::path& folder) {
       continue;
     }
     files.push_back(std::move(file));
+    if (on_found) on_found(std::ssize(files));
   }
   return files;
 }

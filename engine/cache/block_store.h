@@ -17,6 +17,9 @@
 
 namespace fathom::engine {
 
+// Told how many files were handled so far, where there may be many; may be empty.
+using FileCount = std::function<void(std::int64_t files)>;
+
 // Safe to use from several threads; any number of processes may use the same folder.
 class BlockStore {
  public:
@@ -65,7 +68,7 @@ class BlockStore {
   std::int64_t bytes() const;  // of all files in the folder that this version wrote
   // Removes what is worth least until at most `bytes` are left, other models' files included; never
   // a segment that somebody appends to or holds, nor a file of another version.
-  void shrink(std::int64_t bytes) noexcept;
+  void shrink(std::int64_t bytes, const FileCount& on_removed = {});
 
  private:
   std::shared_ptr<Segment> segment(int index) const;
@@ -78,7 +81,7 @@ class BlockStore {
   mutable std::mutex mutex_;
   std::vector<std::shared_ptr<Segment>> segments_;  // guarded by mutex_, and so what follows;
                                                     // null: gone
-  std::set<std::filesystem::path> seen_;
+  std::set<std::string> seen_;                      // names of files
   std::vector<StoredBlock> found_;  // when a segment was opened for appending, for look()
   int active_ = -1;  // the segment that this process appends to; looking at it is the writer's
 };
@@ -92,7 +95,8 @@ struct CacheFile {
   std::int64_t bytes = 0;   // with its index
   std::int64_t used_s = 0;  // Unix time of its last use
 };
-std::vector<CacheFile> cache_files(const std::filesystem::path& folder);
+std::vector<CacheFile> cache_files(const std::filesystem::path& folder,
+                                   const FileCount& on_found = {});
 
 // Removes a segment and its index, or a moment, unless somebody appends to it or holds it. False if
 // it is still there.

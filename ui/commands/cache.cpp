@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 #include <map>
 #include <set>
 #include <utility>
@@ -35,40 +36,56 @@ fs::path folder_of(const CacheCommandOptions& options) {
 // One line on a terminal that says how far a long look is; nothing when standard error is not one.
 class Progress {
  public:
-  explicit Progress(std::int64_t total) : total_(total), shown_(::isatty(STDERR_FILENO) == 1) {}
+  Progress() : shown_(::isatty(STDERR_FILENO) == 1) {}
   ~Progress() {
     if (written_) fmt::print(stderr, "\r\033[K");
   }
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  void add(std::int64_t bytes) {
-    done_ += bytes;
-    const auto now = Clock::now();
-    if (!shown_ || now - last_ < std::chrono::milliseconds(500)) return;
-    last_ = now;
-    written_ = true;
-    fmt::print(stderr, "\r\033[Kread {} of {} MB", done_ >> 20, total_ >> 20);
-    std::fflush(stderr);
+  void looked_at(std::int64_t files) {
+    if (due()) say(fmt::format("looked at {} files", files));
+  }
+  void removed(std::int64_t files) {
+    if (due()) say(fmt::format("removed {} files", files));
+  }
+  void read(std::int64_t bytes, std::int64_t total) {
+    bytes_ += bytes;
+    if (due()) say(fmt::format("read {} of {} MB", bytes_ >> 20, total >> 20));
   }
 
  private:
-  const std::int64_t total_;
+  bool due() {
+    const auto now = Clock::now();
+    if (!shown_ || now - last_ < std::chrono::milliseconds(500)) return false;
+    last_ = now;
+    return true;
+  }
+  void say(const std::string& text) {
+    written_ = true;
+    fmt::print(stderr, "\r\033[K{}", text);
+    std::fflush(stderr);
+  }
+
   const bool shown_;
-  std::int64_t done_ = 0;
+  std::int64_t bytes_ = 0;
   bool written_ = false;
   Clock::time_point last_ = Clock::now();
 };
 
-// "0123…-official-avx512-native" of a file's name.
+// "0123…-official-avx512-r1-native" of a file's name.
 std::string fingerprint_of(const fs::path& file) {
   const std::string name = file.filename().string();
   return name.substr(0, name.find('.'));
 }
 
+std::vector<CacheFile> all_files(const fs::path& folder, Progress& progress) {
+  return engine::cache_files(folder, [&](std::int64_t files) { progress.looked_at(files); });
+}
+
 // Without those of another version, which nobody reads or removes.
-std::vector<CacheFile> own_files(const fs::path& folder) {
-  std::vector<CacheFile> files = engine::cache_files(folder);
+std::vector<CacheFile> own_files(const fs::path& folder, Progress& progress) {
+  std::vector<CacheFile> files = all_files(folder, progress);
   std::erase_if(files, [](const CacheFile& file) { return file.kind == CacheFile::Kind::foreign; });
   return files;
 }
@@ -89,25 +106,35 @@ void print(const Json& line) {
 
 // One line for each place at which a timeline can be taken up.
 int list(const CacheCommandOptions& options) {
-  auto files = engine::cache_files(folder_of(options));
-  std::erase_if(files, [](const CacheFile& file) { return file.kind != CacheFile::Kind::moment; });
-  std::ranges::sort(files, std::greater<>(), &CacheFile::used_s);
-  for (const CacheFile& file : files) {
-    const auto head = engine::read_moment_head(file.path);
-    if (!head) continue;
+  struct Found {
+    CacheFile file;
+    engine::MomentHead head;
+  };
+  std::vector<Found> found;
+  {
+    Progress progress;
+    for (CacheFile& file : all_files(folder_of(options), progress)) {
+      if (file.kind != CacheFile::Kind::moment) continue;
+      const auto head = engine::read_moment_head(file.path);
+      if (head) found.push_back({std::move(file), *head});
+      progress.looked_at(std::ssize(found));
+    }
+  }
+  std::ranges::sort(found, std::greater<>(), [](const Found& one) { return one.file.used_s; });
+  for (const auto& [file, head] : found) {
     if (options.json) {
       print({{"model", fingerprint_of(file.path)},
-             {"tokens", head->tokens},
-             {"end", head->named != 0 && head->tokens % engine::kMomentEvery != 0},
+             {"tokens", head.tokens},
+             {"end", head.named != 0 && head.tokens % engine::kMomentEvery != 0},
              {"bytes", file.bytes},
              {"used", file.used_s},
              {"file", file.path.filename().string()}});
     } else {
-      fmt::print("{}  {:>9} tokens  {:>11} bytes  {}\n", time_of(file.used_s), head->tokens,
+      fmt::print("{}  {:>9} tokens  {:>11} bytes  {}\n", time_of(file.used_s), head.tokens,
                  file.bytes, fingerprint_of(file.path));
     }
   }
-  if (files.empty() && !options.json) fmt::print("Nothing is kept.\n");
+  if (found.empty() && !options.json) fmt::print("Nothing is kept.\n");
   return 0;
 }
 
@@ -117,11 +144,12 @@ int stat(const CacheCommandOptions& options) {
     std::int64_t blocks = 0, moments = 0, bytes = 0, used_s = 0;
   };
   std::map<std::string, Sum> sums;
-  const auto files = own_files(folder_of(options));
   {
-    Progress progress(bytes_of(files));
+    Progress progress;
+    const auto files = own_files(folder_of(options), progress);
+    const std::int64_t bytes = bytes_of(files);
     for (const CacheFile& file : files) {
-      progress.add(file.bytes);
+      progress.read(file.bytes, bytes);
       Sum& sum = sums[fingerprint_of(file.path)];
       sum.bytes += file.bytes;
       sum.used_s = std::max(sum.used_s, file.used_s);
@@ -156,7 +184,8 @@ struct Checked {
   std::int64_t foreign = 0;  // files of another version, or whose header is damaged
 };
 
-void check_segment(const fs::path& file, Progress& progress, Checked& checked) {
+void check_segment(const fs::path& file, const std::function<void(std::int64_t)>& on_bytes,
+                   Checked& checked) {
   const auto kind = engine::Segment::kind_of(file);
   const auto segment = kind ? engine::Segment::open(file, *kind) : nullptr;
   if (!segment) {
@@ -169,22 +198,25 @@ void check_segment(const fs::path& file, Progress& progress, Checked& checked) {
   checked.damaged_blocks += segment->records() - std::ssize(listed);  // those without a whole head
   for (const engine::Segment::Listed& one : listed) {
     if (!segment->read(one.record, one.head.key, page)) ++checked.damaged_blocks;
-    progress.add(kind->page_bytes);
+    on_bytes(kind->page_bytes);
   }
 }
 
 int verify(const CacheCommandOptions& options) {
-  const auto files = engine::cache_files(folder_of(options));
   Checked checked;
   {
-    Progress progress(bytes_of(files));
+    Progress progress;
+    const auto files = all_files(folder_of(options), progress);
+    const auto on_bytes = [&, total = bytes_of(files)](std::int64_t bytes) {
+      progress.read(bytes, total);
+    };
     for (const CacheFile& file : files) {
       if (file.kind == CacheFile::Kind::foreign) ++checked.foreign;
-      if (file.kind == CacheFile::Kind::segment) check_segment(file.path, progress, checked);
+      if (file.kind == CacheFile::Kind::segment) check_segment(file.path, on_bytes, checked);
       if (file.kind != CacheFile::Kind::moment) continue;
       ++checked.moments;
       if (!engine::read_moment(file.path)) ++checked.damaged_moments;
-      progress.add(file.bytes);
+      on_bytes(file.bytes);
     }
   }
   if (options.json) {
@@ -203,13 +235,13 @@ int verify(const CacheCommandOptions& options) {
 
 // Keys of blocks from which a way of blocks leads to the root of their model.
 std::set<std::pair<std::uint64_t, std::uint64_t>> reachable_blocks(
-    const std::vector<CacheFile>& files) {
-  Progress progress(bytes_of(files));
+    const std::vector<CacheFile>& files, Progress& progress) {
+  const std::int64_t bytes = bytes_of(files);
   using Key = std::pair<std::uint64_t, std::uint64_t>;
   std::multimap<Key, Key> children;
   std::vector<Key> reached;
   for (const CacheFile& file : files) {
-    progress.add(file.bytes);
+    progress.read(file.bytes, bytes);
     if (file.kind != CacheFile::Kind::segment) continue;
     const auto kind = engine::Segment::kind_of(file.path);
     const auto segment = kind ? engine::Segment::open(file.path, *kind) : nullptr;
@@ -236,23 +268,29 @@ std::set<std::pair<std::uint64_t, std::uint64_t>> reachable_blocks(
 // appends to stays.
 int prune(const CacheCommandOptions& options) {
   const fs::path folder = folder_of(options);
-  const auto files = own_files(folder);
-  const std::int64_t before = bytes_of(files);
-  const auto reachable = reachable_blocks(files);
-  for (const CacheFile& file : files) {
-    bool useless = options.all || file.kind == CacheFile::Kind::leftover;
-    if (file.kind == CacheFile::Kind::moment && !useless) {
-      const auto head = engine::read_moment_head(file.path);
-      useless = head && head->tokens >= engine::kPageTokens &&
-                !reachable.contains({head->after.low, head->after.high});
+  std::int64_t before = 0, after = 0;
+  {
+    Progress progress;
+    const auto files = own_files(folder, progress);
+    before = bytes_of(files);
+    const auto reachable = reachable_blocks(files, progress);
+    std::int64_t removed = 0;
+    for (const CacheFile& file : files) {
+      bool useless = options.all || file.kind == CacheFile::Kind::leftover;
+      if (file.kind == CacheFile::Kind::moment && !useless) {
+        const auto head = engine::read_moment_head(file.path);
+        useless = head && head->tokens >= engine::kPageTokens &&
+                  !reachable.contains({head->after.low, head->after.high});
+      }
+      if (useless && engine::remove_file(file)) progress.removed(++removed);
     }
-    if (useless) engine::remove_file(file);
+    if (options.keep > 0) {
+      engine::BlockStore store(folder, {.root = {}, .page_bytes = 1, .fingerprint = {}});
+      store.shrink(static_cast<std::int64_t>(options.keep),
+                   [&](std::int64_t more) { progress.removed(removed + more); });
+    }
+    after = bytes_of(own_files(folder, progress));
   }
-  if (options.keep > 0) {
-    engine::BlockStore store(folder, {.root = {}, .page_bytes = 1, .fingerprint = {}});
-    store.shrink(static_cast<std::int64_t>(options.keep));
-  }
-  const std::int64_t after = bytes_of(own_files(folder));
   if (options.json) {
     print({{"removed", before - after}, {"kept", after}});
   } else {
