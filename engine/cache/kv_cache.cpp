@@ -16,7 +16,7 @@ namespace {
 constexpr std::int64_t kAlignment = 64;  // a cache line
 
 // From here on the heap would hand out memory that was used before, and clear all of it.
-constexpr std::int64_t kMappedFrom = std::int64_t{1} << 20;
+constexpr std::int64_t kMappedFrom = std::int64_t{128} << 10;
 
 std::int64_t aligned(std::int64_t bytes) noexcept {
   return (bytes + kAlignment - 1) / kAlignment * kAlignment;
@@ -92,6 +92,13 @@ void for_parts_of_token(const CacheShape& shape, int position, Visit&& visit) {
   }
 }
 
+// Pages of others, which shared_pages_ guards: they are never written.
+PageList list_of(std::span<const Page> pages) {
+  PageList list;
+  for (const Page& page : pages) list.append(std::const_pointer_cast<std::byte[]>(page));
+  return list;
+}
+
 }  // namespace
 
 std::int64_t CacheShape::state_bytes(int tokens) const noexcept {
@@ -149,9 +156,8 @@ KvCache::FixedPart KvCache::make_fixed(std::int64_t bytes) {
 KvCache::KvCache(std::shared_ptr<const CacheShape> shape)
     : shape_(std::move(shape)), fixed_(make_fixed(shape_->fixed_bytes)) {}
 
-KvCache::KvCache(const KvCache& other) : KvCache(other.shape_) {
-  pages_ = other.pages_;
-  page_addresses_ = other.page_addresses_;
+KvCache::KvCache(const KvCache& other)
+    : shape_(other.shape_), fixed_(make_fixed(shape_->fixed_bytes)), pages_(other.pages_) {
   length_ = other.length_;
   shared_pages_ = other.shared_pages_ = other.page_count();
   for_live_parts(*shape_, length_, [&](std::int64_t offset, std::int64_t bytes) {
@@ -160,20 +166,15 @@ KvCache::KvCache(const KvCache& other) : KvCache(other.shape_) {
 }
 
 void KvCache::reserve(std::int64_t tokens) {
-  const auto count = size((tokens + kPageTokens - 1) / kPageTokens);
-  page_addresses_.reserve(count);
-  // Doubling, as push_back does: a decode step must not copy the list.
-  if (pages_.capacity() < count) pages_.reserve(std::max(count, 2 * pages_.size()));
-  while (pages_.size() < count) {
-    pages_.push_back(std::make_shared<std::byte[]>(size(shape_->page_bytes)));
-    page_addresses_.push_back(pages_.back().get());
+  const auto count = static_cast<int>((tokens + kPageTokens - 1) / kPageTokens);
+  while (page_count() < count) {
+    pages_.append(std::make_shared<std::byte[]>(size(shape_->page_bytes)));
   }
   const int next = length_ / kPageTokens;
   if (next < shared_pages_) {
     auto own = std::make_shared<std::byte[]>(size(shape_->page_bytes));
-    std::memcpy(own.get(), pages_[size(next)].get(), size(shape_->page_bytes));
-    page_addresses_[size(next)] = own.get();
-    pages_[size(next)] = std::move(own);
+    std::memcpy(own.get(), pages_[next], size(shape_->page_bytes));
+    pages_.replace(next, std::move(own));
     shared_pages_ = next;
   }
 }
@@ -205,12 +206,12 @@ Slots KvCache::index_slots(int layer) noexcept {
 
 RowTable KvCache::rows(int layer) noexcept {
   const LayerShape& at = shape_->layers[size(layer)];
-  return {page_addresses_.data(), at.rows, kPageTokens / at.ratio, shape_->row};
+  return {pages_.addresses(), at.rows, kPageTokens / at.ratio, shape_->row};
 }
 
 RowTable KvCache::keys(int layer) noexcept {
   const LayerShape& at = shape_->layers[size(layer)];
-  return {page_addresses_.data(), at.keys, kPageTokens / at.ratio, shape_->key};
+  return {pages_.addresses(), at.keys, kPageTokens / at.ratio, shape_->key};
 }
 
 void KvCache::capture(Snapshot& snapshot) const {
@@ -221,7 +222,7 @@ void KvCache::capture(Snapshot& snapshot) const {
     to = std::copy_n(fixed_.get() + offset, bytes, to);
   });
   if (length_ % kPageTokens == 0) return;
-  const std::byte* page = pages_[size(length_ / kPageTokens)].get();
+  const std::byte* page = pages_[length_ / kPageTokens];
   for_open_rows(*shape_, length_, [&](std::int64_t offset, std::int64_t bytes) {
     to = std::copy_n(page + offset, bytes, to);
   });
@@ -240,11 +241,7 @@ void KvCache::go_back(const Snapshot& snapshot) noexcept {
 }
 
 void KvCache::drop_pages_behind() noexcept {
-  const auto pages = size((length_ + kPageTokens - 1) / kPageTokens);
-  if (pages < pages_.size()) {
-    pages_.resize(pages);
-    page_addresses_.resize(pages);
-  }
+  pages_.shorten((length_ + kPageTokens - 1) / kPageTokens);
   shared_pages_ = std::min(shared_pages_, page_count());
 }
 
@@ -282,52 +279,56 @@ void KvCache::adopt(std::span<const Page> pages, const Snapshot& snapshot) {
   const int open = snapshot.tokens % kPageTokens;
   assert(std::ssize(pages) == snapshot.tokens / kPageTokens);
   assert(std::ssize(snapshot.bytes) == shape_->state_bytes(snapshot.tokens));
-  std::vector<std::shared_ptr<std::byte[]>> adopted;
-  std::vector<std::byte*> addresses;
-  adopted.reserve(pages.size() + 1);
-  addresses.reserve(pages.size() + 1);
-  for (const Page& page : pages) {
-    adopted.push_back(std::const_pointer_cast<std::byte[]>(page));  // never written: shared_pages_
-    addresses.push_back(adopted.back().get());
-  }
+  PageList adopted = list_of(pages);
   if (open > 0) {
-    adopted.push_back(std::make_shared<std::byte[]>(size(shape_->page_bytes)));
-    addresses.push_back(adopted.back().get());
+    adopted.append(std::make_shared<std::byte[]>(size(shape_->page_bytes)));
     std::int64_t rows = 0;
     for_open_rows(*shape_, snapshot.tokens,
                   [&](std::int64_t, std::int64_t bytes) { rows += bytes; });
     const std::byte* from = snapshot.bytes.data() + std::ssize(snapshot.bytes) - rows;
     for_open_rows(*shape_, snapshot.tokens, [&](std::int64_t offset, std::int64_t bytes) {
-      std::copy_n(from, bytes, adopted.back().get() + offset);
+      std::copy_n(from, bytes, adopted[adopted.size() - 1] + offset);
       from += bytes;
     });
   }
   pages_ = std::move(adopted);
-  page_addresses_ = std::move(addresses);
   shared_pages_ = static_cast<int>(pages.size());
   go_back(snapshot);
+}
+
+void KvCache::adopt(std::span<const Page> pages) {
+  FixedPart zeros = make_fixed(shape_->fixed_bytes);
+  pages_ = list_of(pages);
+  fixed_ = std::move(zeros);
+  shared_pages_ = page_count();
+  length_ = shared_pages_ * kPageTokens;
+}
+
+void KvCache::replace_page(int index, const Page& page) {
+  assert(index < page_count() && (index + 1) * kPageTokens <= length_);
+  pages_.replace(index, std::const_pointer_cast<std::byte[]>(page));
+  shared_pages_ = std::max(shared_pages_, index + 1);
 }
 
 void KvCache::clear() noexcept {
   length_ = 0;
   shared_pages_ = 0;
-  pages_.clear();
-  page_addresses_.clear();
+  pages_.shorten(0);
 }
 
 Page KvCache::share_page(int index) noexcept {
   assert((index + 1) * kPageTokens <= length_);
   shared_pages_ = std::max(shared_pages_, index + 1);
-  return pages_[size(index)];
+  return pages_.owner(index);
 }
 
 std::span<const std::byte> KvCache::page(int index) const noexcept {
-  return {pages_[size(index)].get(), size(shape_->page_bytes)};
+  return {pages_[index], size(shape_->page_bytes)};
 }
 
 std::span<std::byte> KvCache::page_for_writing(int index) noexcept {
   assert(index >= shared_pages_);
-  return {pages_[size(index)].get(), size(shape_->page_bytes)};
+  return {pages_[index], size(shape_->page_bytes)};
 }
 
 std::int64_t KvCache::bytes() const noexcept {

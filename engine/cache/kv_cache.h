@@ -12,6 +12,7 @@
 #include <span>
 #include <vector>
 
+#include "engine/cache/page_list.h"
 #include "engine/cache/rows.h"
 #include "engine/config.h"
 
@@ -108,13 +109,19 @@ class KvCache {
   // Becomes the timeline of `pages`, all full, and `snapshot`. May throw std::bad_alloc and is then
   // as before.
   void adopt(std::span<const Page> pages, const Snapshot& snapshot);
+  // The same without a snapshot: windows and what compressors need are zeros, to be computed again
+  // (rebuild_plan.h).
+  void adopt(std::span<const Page> pages);
+  // Puts a full page in the place of one that was computed and is equal where it is right. May
+  // throw std::bad_alloc.
+  void replace_page(int index, const Page& page);
   void clear() noexcept;
 
   // A full page, to be shared: it is never written again.
   Page share_page(int index) noexcept;
 
   // For files: pages in order, page_bytes each.
-  int page_count() const noexcept { return static_cast<int>(pages_.size()); }
+  int page_count() const noexcept { return pages_.size(); }
   std::span<const std::byte> page(int index) const noexcept;
   std::span<std::byte> page_for_writing(int index) noexcept;
 
@@ -135,8 +142,7 @@ class KvCache {
 
   std::shared_ptr<const CacheShape> shape_;
   FixedPart fixed_;
-  std::vector<std::shared_ptr<std::byte[]>> pages_;
-  std::vector<std::byte*> page_addresses_;
+  PageList pages_;
   mutable int shared_pages_ = 0;  // the first ones: others may read them, so none is written again
   int length_ = 0;
 };
