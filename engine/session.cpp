@@ -24,6 +24,7 @@
 #include "engine/model/engine_parts.h"
 #include "engine/model/forward.h"
 #include "engine/scheduling/scheduler.h"
+#include "engine/scheduling/window_rebuild.h"
 
 namespace fathom::engine {
 namespace {
@@ -102,7 +103,10 @@ struct Session::State {
   };
   Overlap overlap(std::span<const Token> prompt) const noexcept;
   bool stands_at(std::span<const Token> prompt) const noexcept;  // nothing is left to do
-  void reuse(std::span<const Token> prompt, int wanted, Prefill& prefill);
+  void reuse(std::span<const Token> prompt, const PrefillProgress& progress,
+             const std::stop_token& stop, int wanted, Prefill& prefill);
+  bool rebuild(Prefix& prefix, std::span<const Token> prompt, const PrefillProgress& progress,
+               const std::stop_token& stop);
   int reachable(int wanted) const noexcept;
   void go_back(int tokens);
   void forget() noexcept;
@@ -329,7 +333,8 @@ int Session::State::reachable(int wanted) const noexcept {
 }
 
 // Takes from its own past, or from the shared cache, whichever knows more of the prompt.
-void Session::State::reuse(std::span<const Token> prompt, int wanted, Prefill& prefill) {
+void Session::State::reuse(std::span<const Token> prompt, const PrefillProgress& progress,
+                           const std::stop_token& stop, int wanted, Prefill& prefill) {
   // The streams of tokens that others computed are not kept.
   if (timeline && !records_streams && !prompt.empty()) {
     PrefixCache::Parts::Found found = timeline.find(prompt, reachable(wanted));
@@ -338,13 +343,38 @@ void Session::State::reuse(std::span<const Token> prompt, int wanted, Prefill& p
       prefill.known = found.known;
       prefill.instead = std::move(found.instead);
     }
-    if (found.prefix) {
+    if (found.prefix && rebuild(*found.prefix, prompt, progress, stop)) {
       adopt(*found.prefix, prompt);
       prefill.reused_disk = found.prefix->disk_tokens;
+      prefill.rebuilt = found.prefix->rebuild_tokens;
       return;
     }
   }
   go_back(wanted);
+}
+
+// Gives the prefix its moment if nobody kept one. False if it was stopped.
+bool Session::State::rebuild(Prefix& prefix, std::span<const Token> prompt,
+                             const PrefillProgress& progress, const std::stop_token& stop) {
+  if (prefix.moment) return true;
+  const int rest = static_cast<int>(prompt.size()) - prefix.tokens;
+  Report report{.call = &progress, .total = prefix.rebuild_tokens + rest};
+  const KnownRows rows{.shape = engine->parts().shape,
+                       .pages = prefix.pages,
+                       .tokens = prompt.first(size(prefix.tokens))};
+  try {
+    // Its own state is there until the other one is whole.
+    member.claim(cache.bytes() + cache.bytes_for(prefix.tokens) + snapshots.bytes());
+    prefix.moment = rebuild_windows(member, rows, report, stop);
+  } catch (const std::bad_alloc&) {
+    throw Error(fmt::format("not enough memory to take up {} tokens", prefix.tokens));
+  } catch (const Refusal&) {
+    throw;
+  } catch (const Error&) {
+    forget();
+    throw;
+  }
+  return prefix.moment != nullptr;
 }
 
 // To the latest moment of at most `wanted` tokens that is still known.
@@ -384,14 +414,19 @@ Prefill Session::sync(std::span<const Token> prompt, const PrefillProgress& prog
   Prefill prefill;
   prefill.known = known;
   prefill.instead.assign(after, after + std::min<std::ptrdiff_t>(state.tokens.end() - after, 16));
-  if (!state.stands_at(prompt)) state.reuse(prompt, wanted, prefill);
-  prefill.reused = state.length();
+  if (!state.stands_at(prompt)) state.reuse(prompt, progress, stop, wanted, prefill);
+  const int start_tokens = state.length();
   // Where one timeline left another, a third one may.
-  if (prefill.known - prefill.reused >= kBranchMin) state.marks.push_back(prefill.known);
-  prefill.prefilled = state.feed({.tokens = prompt.subspan(size(prefill.reused)),
-                                  .progress = &progress,
-                                  .stop = stop,
-                                  .keep_start = true});
+  if (prefill.known - start_tokens >= kBranchMin) state.marks.push_back(prefill.known);
+  prefill.reused = start_tokens - prefill.rebuilt;
+  const PrefillProgress with_rebuilt = [&](int done, int total) {
+    if (progress) progress(prefill.rebuilt + done, prefill.rebuilt + total);
+  };
+  prefill.prefilled =
+      prefill.rebuilt + state.feed({.tokens = prompt.subspan(size(start_tokens)),
+                                    .progress = prefill.rebuilt > 0 ? &with_rebuilt : &progress,
+                                    .stop = stop,
+                                    .keep_start = true});
   state.marks.clear();
   prefill.seconds = seconds_since(start);
   return prefill;
@@ -403,7 +438,7 @@ int Session::to_compute(std::span<const Token> prompt) {
   if (state.stands_at(prompt)) return 0;
   int reused = state.reachable(state.overlap(prompt).wanted);
   if (state.timeline && !state.records_streams && !prompt.empty()) {
-    reused = std::max(reused, state.timeline.reachable(prompt));
+    reused = std::max(reused, state.timeline.reachable(prompt, reused));
   }
   return static_cast<int>(prompt.size()) - reused;
 }

@@ -19,6 +19,7 @@ namespace fathom::engine {
 struct Prefill {
   int reused = 0;       // tokens whose state was there: after going back, the latest kept moment
   int prefilled = 0;    // tokens computed
+  int rebuilt = 0;      // of them: what it cost, in tokens, to compute windows again over kept rows
   int reused_disk = 0;  // of the reused, whose rows were read from disk now
   int damaged = 0;      // blocks and moments that were found damaged on disk, and are dropped
   double seconds = 0;

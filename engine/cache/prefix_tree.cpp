@@ -36,10 +36,11 @@ void take_if_longer(PrefixTree::Path& path, int before, std::span<const Token> r
 
 }  // namespace
 
-PrefixTree::Path PrefixTree::walk(std::span<const Token> prompt, int longer_than, int limit) const {
+PrefixTree::Path PrefixTree::walk(std::span<const Token> prompt, int longer_than, int limit,
+                                  KnownWay begun) const {
   Path path;
-  BlockKey key = root_;
-  auto rest = prompt;
+  BlockKey key = begun.blocks > 0 ? begun.end : root_;
+  auto rest = prompt.subspan(static_cast<std::size_t>(begun.blocks) * kPageTokens);
   auto at = nodes_.find(key);
   while (at != nodes_.end()) {
     const Node& node = at->second;
@@ -64,15 +65,16 @@ PrefixTree::Path PrefixTree::walk(std::span<const Token> prompt, int longer_than
     key = next;
     at = child;
   }
-  if (at != nodes_.end()) see_how_it_differs(at->second, rest, path);
+  if (at != nodes_.end()) {
+    see_how_it_differs(at->second, rest, static_cast<int>(prompt.size() - rest.size()), path);
+  }
   std::ranges::stable_sort(path.stops, std::greater<>(),
                            [](const Stop& stop) { return stop.moment.tokens; });
   return path;
 }
 
-void PrefixTree::see_how_it_differs(const Node& node, std::span<const Token> rest,
+void PrefixTree::see_how_it_differs(const Node& node, std::span<const Token> rest, int before,
                                     Path& path) const {
-  const auto before = static_cast<int>(path.steps.size()) * kPageTokens;
   for (const Moment& moment : node.moments) take_if_longer(path, before, rest, moment.open);
   for (const BlockKey child : node.children) {
     const auto found = nodes_.find(child);
@@ -175,6 +177,11 @@ void PrefixTree::forget_state(Node& node, std::size_t index) {
 const Block* PrefixTree::block(BlockKey key) const noexcept {
   const auto found = nodes_.find(key);
   return found == nodes_.end() || !found->second.known ? nullptr : &found->second.block;
+}
+
+void PrefixTree::set_queued(BlockKey key, bool queued) noexcept {
+  const auto found = nodes_.find(key);
+  if (found != nodes_.end()) found->second.block.queued = queued;
 }
 
 std::vector<Moment> PrefixTree::moments(BlockKey after) const {

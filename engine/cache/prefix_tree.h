@@ -51,7 +51,14 @@ struct Block {
   std::array<Token, kPageTokens> ids{};
   Page page = {};  // null: on disk only
   Place place = {};
+  bool queued = false;  // waits to be written
   double worth = 0;
+};
+
+// The first blocks of a prompt, of which somebody knows where they lead.
+struct KnownWay {
+  BlockKey end;
+  int blocks = 0;  // 0: none, the way begins at the root
 };
 
 // Not safe to use from several threads.
@@ -76,7 +83,8 @@ class PrefixTree {
     int known = 0;               // tokens of the prompt that a timeline begins with
     std::vector<Token> instead;  // what it has next; empty: nothing
   };
-  Path walk(std::span<const Token> prompt, int longer_than, int limit) const;
+  // `begun`: from where on to walk; the path's steps begin there.
+  Path walk(std::span<const Token> prompt, int longer_than, int limit, KnownWay begun = {}) const;
 
   // Adds a block, or its page or place where the block is known. False if another block has its
   // key: then nothing may follow it.
@@ -84,6 +92,7 @@ class PrefixTree {
   void add(BlockKey after, Moment moment);
 
   const Block* block(BlockKey key) const noexcept;  // null: unknown
+  void set_queued(BlockKey key, bool queued) noexcept;
   void lose_page(BlockKey key) noexcept;            // its place turned out to be damaged
   void lose_segment(int segment);                   // all of its places
   void lose_moment(BlockKey after, const std::filesystem::path& file) noexcept;
@@ -116,7 +125,8 @@ class PrefixTree {
 
   double worth_of(const Block& block) const noexcept;
   double worth_of(const Moment& moment, BlockKey after) const;
-  void see_how_it_differs(const Node& node, std::span<const Token> rest, Path& path) const;
+  void see_how_it_differs(const Node& node, std::span<const Token> rest, int before,
+                          Path& path) const;
   void forget_state(Node& node, std::size_t moment);
   void keep_latest_steps(BlockKey after, const Moment& moment);
   bool leaf(const Node& node) const;

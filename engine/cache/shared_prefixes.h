@@ -20,12 +20,13 @@
 
 namespace fathom::engine {
 
-// A beginning of a prompt whose state is there.
+// A beginning of a prompt whose state, or at least whose rows are there.
 struct Prefix {
   int tokens = 0;
-  int disk_tokens = 0;           // of them, whose rows were read from disk now
-  std::vector<Page> pages = {};  // the full ones
-  std::shared_ptr<const Snapshot> moment = {};
+  int disk_tokens = 0;                          // of them, whose rows were read from disk now
+  std::vector<Page> pages = {};                 // the full ones
+  std::shared_ptr<const Snapshot> moment = {};  // null: windows must be computed again
+  int rebuild_tokens = 0;                       // what that costs (rebuild_plan.h)
 };
 
 class PrefixCache::Parts {
@@ -36,16 +37,21 @@ class PrefixCache::Parts {
 
   BlockKey root() const noexcept { return root_; }
 
-  // The longest beginning of more than `longer_than` tokens and less than all of the prompt, so
-  // that a token is left whose logits can be computed.
+  // The beginning that leaves the least to compute of the prompt, and less than a moment after
+  // `longer_than` tokens does; never all of it, so that a token is left whose logits can be
+  // computed.
   struct Found {
     std::optional<Prefix> prefix;
     int known = 0;               // tokens of the prompt that some timeline begins with
     std::vector<Token> instead;  // what that timeline has next, some tokens of it
     int damaged = 0;             // blocks and moments that turned out to be, and are dropped
   };
-  Found longest_prefix(std::span<const Token> prompt, int longer_than);
-  int reachable(std::span<const Token> prompt);  // its tokens, if nothing is damaged
+  // `own`: where whoever asks stands, at most after `longer_than` tokens of the prompt; then only
+  // what lies behind is looked at, unless there is something.
+  Found longest_prefix(std::span<const Token> prompt, int longer_than, KnownWay own = {});
+  // Tokens after which a moment would leave as much to compute, if nothing is damaged; 0: nothing
+  // is found.
+  int reachable(std::span<const Token> prompt, int longer_than, KnownWay own = {});
 
   // Takes a full page. False if another block has its key: then nothing may follow it.
   bool add_block(BlockKey key, const Block& block);
@@ -72,11 +78,18 @@ class PrefixCache::Parts {
   using Task = std::variant<BlockTask, MomentTask>;
 
   void see_news();  // with mutex_ held, as are the next
+  PrefixTree::Path walk(std::span<const Token> prompt, int longer_than, KnownWay own);
   void queue_block(BlockKey key, const Block& block);
+  void queue_way(BlockKey end);
   void queue_moment(BlockKey after, const Moment& moment);
   void shrink_if_needed();
-  std::set<int> segments_in_use() const;
+  std::set<int> segments_in_use();
 
+  // Where the first `whole` tokens of the prompt can be taken up best: at a moment, or at the end
+  // of a block, where windows are computed again.
+  std::optional<PrefixTree::Stop> best_stop(const PrefixTree::Path& path, int longer_than,
+                                            int whole) const;
+  void take(const PrefixTree::Path& path, const PrefixTree::Stop& stop, Prefix& prefix);
   // Reads what is not in memory. What is damaged, or gone, is forgotten and computed again later;
   // `whole` is then less: the tokens whose rows are not known to be damaged.
   enum class Loaded { yes, damaged, gone };
@@ -85,6 +98,8 @@ class PrefixCache::Parts {
   std::vector<Page> read_pages(const PrefixTree::Path& path,
                                const std::vector<std::size_t>& missing) const;
   void write_tasks(const std::stop_token& stop);
+  void perform(const Task& task) noexcept;
+  std::int64_t bytes_of(const Task& task) const noexcept;
   void write(const BlockTask& task);
   void write(const MomentTask& task);
   void thin_multiples(const MomentTask& task);
@@ -117,12 +132,18 @@ class PrefixCache::Parts {
   struct Standing {
     std::uint64_t owner = 0;
     BlockKey end;
+    BlockKey seen;                // the way up to here lies in these:
+    std::set<int> segments = {};  // and in more, perhaps, behind it
   };
   std::map<std::uint64_t, Standing> live_;  // where sessions stand, by timeline
-  bool hold_due_ = false;                   // they stand on other files than those that are held
-  bool writes_ = false;                     // the folder can be written
+  void see_way(Standing& standing) const;
+  void forget_ways() noexcept;  // places have changed
+  bool hold_due_ = false;       // they stand on other files than those that are held
+  bool left_out_ = false;       // there may be blocks that nobody writes: ends must look for them
+  bool writes_ = false;         // the folder can be written
   bool told_ = false;
   bool writing_ = false;  // a task is at work
+  int flushing_ = 0;      // who wait for the writer
   std::condition_variable_any changed_;
 
   // The writer's alone.

@@ -95,13 +95,19 @@ void Timeline::cut(int tokens) {
   refused_ = false;
 }
 
-PrefixCache::Parts::Found Timeline::find(std::span<const Token> prompt, int longer_than) const {
-  if (!cache_) return {};
-  return cache_->parts().longest_prefix(prompt, longer_than);
+KnownWay Timeline::own(int tokens) const noexcept {
+  const auto blocks = std::min(static_cast<std::size_t>(tokens / kPageTokens), keys_.size());
+  if (blocks == 0) return {};
+  return {.end = keys_[blocks - 1], .blocks = static_cast<int>(blocks)};
 }
 
-int Timeline::reachable(std::span<const Token> prompt) const {
-  return cache_ ? cache_->parts().reachable(prompt) : 0;
+PrefixCache::Parts::Found Timeline::find(std::span<const Token> prompt, int longer_than) const {
+  if (!cache_) return {};
+  return cache_->parts().longest_prefix(prompt, longer_than, own(longer_than));
+}
+
+int Timeline::reachable(std::span<const Token> prompt, int longer_than) const {
+  return cache_ ? cache_->parts().reachable(prompt, longer_than, own(longer_than)) : 0;
 }
 
 }  // namespace fathom::engine

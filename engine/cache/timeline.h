@@ -33,12 +33,15 @@ class Timeline {
   // The session went back to `tokens` tokens.
   void cut(int tokens);
 
+  // As PrefixCache::Parts has them. The first `longer_than` tokens of the prompt are the session's.
   PrefixCache::Parts::Found find(std::span<const Token> prompt, int longer_than) const;
-  int reachable(std::span<const Token> prompt) const;  // tokens that find() would find
+  int reachable(std::span<const Token> prompt, int longer_than) const;
 
   explicit operator bool() const noexcept { return cache_ != nullptr; }
 
  private:
+  KnownWay own(int tokens) const noexcept;
+
   std::shared_ptr<PrefixCache> cache_;
   Origin origin_;
   std::vector<BlockKey> keys_;  // after each block that was offered

@@ -37,6 +37,8 @@ struct Request {
   float* streams = nullptr;
   int stream_rows = 0;
   bool goes_on = false;  // the session is back with further tokens at once
+  // Only the first so many layers, then without logits and streams; 0: all of them.
+  int layers = 0;
   Report* report = nullptr;
   std::stop_token stop = {};
 };

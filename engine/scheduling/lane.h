@@ -49,7 +49,8 @@ class Lane {
 
   // The job's first `rows` tokens join a pass that has not begun.
   void add(Job& job, int rows);
-  // A job's rows leave the pass before its next layer. The fixed part of the job's cache is void.
+  // A job's rows leave the pass before its next layer. The fixed part of the job's cache is void
+  // for the layers to come.
   void remove(int index);
   void clear() noexcept;
 

@@ -392,6 +392,7 @@ void Scheduler::step(Lock& lock, Lane& lane) {
   if (short_of_memory) make_smaller(lane);
   if (failure) fail(lane, failure);
   if (through) complete(lane);
+  drop_finished(lane);
 }
 
 void Scheduler::drop_stopped() {
@@ -402,6 +403,18 @@ void Scheduler::drop_stopped() {
       lane->remove(i);
       answer(job, 0);
     }
+  }
+}
+
+// Jobs that wanted no more layers than are done leave the pass, their rows are in place.
+void Scheduler::drop_finished(Lane& lane) {
+  for (int i = static_cast<int>(lane.jobs().size()) - 1; i >= 0; --i) {
+    Job& job = *lane.jobs()[static_cast<std::size_t>(i)];
+    if (job.layers == 0 || job.layers != job.request.layers) continue;
+    KvCache& cache = job.request.cache;
+    cache.set_length(cache.length() + job.rows);
+    lane.remove(i);
+    answer(job, job.rows);
   }
 }
 

@@ -97,6 +97,7 @@ class Scheduler {
 
   void step(Lock& lock, Lane& lane);
   void drop_stopped();
+  void drop_finished(Lane& lane);
   void make_smaller(Lane& lane);
   void fail(Lane& lane, const std::exception_ptr& failure);
   void complete(Lane& lane);

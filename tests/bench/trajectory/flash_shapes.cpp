@@ -126,9 +126,27 @@ void restore_line(const std::shared_ptr<const CacheShape>& shape, std::span<cons
        seconds <= limit && found.prefix->tokens == std::ssize(tokens));
 }
 
+// What going back would compute, of what is on disk; nothing is computed here.
+void rewind_line(const std::shared_ptr<const CacheShape>& shape, std::span<const Token> tokens,
+                 const std::string& folder) {
+  PrefixCache::Parts parts(kFingerprint, shape, options_in(folder));
+  std::mt19937 random(2);
+  int most = 0;
+  for (int i = 0; i < 256; ++i) {
+    const auto place = 1 + static_cast<int>(random() % (tokens.size() - 1));
+    std::vector<Token> prompt(tokens.begin(), tokens.begin() + place);
+    prompt.push_back(-1);
+    most = std::max(most, place - parts.reachable(prompt, 0));
+  }
+  line(fmt::format("V4-Flash shape: rewind to any older place of {}, from disk: prefilled",
+                   tokens.size()),
+       fmt::format("{}", most), "4096", most <= kMomentEvery);
+}
+
 }  // namespace
 
-void flash_shapes(int tokens, const std::string& folder) {
+void flash_shapes(const Asked& asked, const std::string& folder) {
+  const int tokens = asked.flash;
   const ModelConfig config = flash();
   const auto shape =
       std::make_shared<CacheShape>(config, Rounding::official, config.compress_ratios);
@@ -138,7 +156,8 @@ void flash_shapes(int tokens, const std::string& folder) {
   {
     KvCache cache(shape);
     fill_random(cache, tokens);
-    fork_line(cache, tokens);
+    if (asked.wants("fork")) fork_line(cache, tokens);
+    if (!asked.wants("disk") && !asked.wants("restore") && !asked.wants("rewind")) return;
     PrefixCache::Parts parts(kFingerprint, shape, options_in(folder));
     leave(parts, cache, ids, 200);
     const double state = static_cast<double>(shape->page_bytes) * tokens / kPageTokens +
@@ -148,7 +167,8 @@ void flash_shapes(int tokens, const std::string& folder) {
          fmt::format("{:.0f} MB, {:.3f} x the state", disk / 1e6, disk / state), "1.15 x",
          disk <= 1.15 * state);
   }
-  restore_line(shape, ids, folder);
+  if (asked.wants("restore")) restore_line(shape, ids, folder);
+  if (asked.wants("rewind")) rewind_line(shape, ids, folder);
 }
 
 }  // namespace fathom::bench

@@ -8,6 +8,10 @@
 
 namespace fathom::bench {
 
+bool Asked::wants(std::string_view row) const {
+  return rows.empty() || std::ranges::find(rows, row) != rows.end();
+}
+
 Plan::Plan(const Asked& asked)
     : end(asked.tokens), restarted(end + 8), overheads(end + 2 * kOverheads) {
   using engine::kPageTokens;

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/engine.h"
@@ -18,7 +19,14 @@ struct Asked {
   bool without_fresh = false;  // logits are held against those of the run that computed the turns
   int threads = 0;
   int flash = 0;  // tokens at V4-Flash's shape; 0: a model is computed
+  bool random = false;  // rows are random instead of computed: for lines of time and bytes alone
+  std::vector<std::string> rows;  // lines to print, by the names below; empty: all
+
+  bool wants(std::string_view row) const;
 };
+
+// Of a model: turns restart overhead fork rewind disk writing killed shared. At V4-Flash's shape:
+// fork disk restore rewind. With random rows: overhead fork writing.
 
 // Lengths in tokens, all of one trajectory; in the order in which they are reached.
 struct Plan {

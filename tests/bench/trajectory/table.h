@@ -4,6 +4,8 @@
 #include <chrono>
 #include <string>
 
+#include "trajectory/plan.h"
+
 namespace fathom::bench {
 
 using Clock = std::chrono::steady_clock;
@@ -23,7 +25,7 @@ double read_bandwidth(const std::string& folder);
 // Memory of this process that only it uses.
 std::int64_t own_bytes();
 
-// Rows of the published V4-Flash shape at this many tokens, filled with random data.
-void flash_shapes(int tokens, const std::string& folder);
+// Rows of the published V4-Flash shape at asked.flash tokens, filled with random data.
+void flash_shapes(const Asked& asked, const std::string& folder);
 
 }  // namespace fathom::bench

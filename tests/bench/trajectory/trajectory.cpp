@@ -1,6 +1,7 @@
 // trajectory MODEL [--tokens N] [--turns T] [--keep DIR [--part fresh|turns]] [--without-fresh]
-//            [--threads N]
-// trajectory --flash N
+//            [--threads N] [--rows NAME,...]
+// trajectory MODEL [--tokens N] --random [--threads N] [--rows NAME,...]
+// trajectory --flash N [--rows NAME,...]
 //
 // What going on, forking, going back and restarting cost after N tokens that were really computed,
 // and whether the logits are those of a fresh run, bit for bit; or bytes and times at V4-Flash's
@@ -9,13 +10,15 @@
 // --keep DIR computes what takes long only once, the fresh run and the turns over a cache, with
 // --part only one of them; the measurements then take a minute or two. --without-fresh saves the
 // fresh run: logits are then held against those of the process that computed the turns, before it
-// was ever restarted.
+// was ever restarted. --random computes nothing: lines of time and bytes at depths that would take
+// hours. --rows prints some lines alone; plan.h names them.
 #include <algorithm>
 #include <cstdlib>
 #include <exception>
 #include <filesystem>
 #include <memory>
 #include <random>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -54,27 +57,46 @@ class Trajectory {
         plan_(asked),
         engine_(Engine::load(asked.model, {.threads = asked.threads})),
         tokens_(some_tokens(plan_.killed_end + 1, engine_->config().vocab_size)),
-        computed_(computed(engine_, asked, tokens_, folder)) {
-    if (asked.part.empty()) fs::copy(folder / "kv", kv(), fs::copy_options::recursive);
+        computed_(asked.random ? Computed() : computed(engine_, asked, tokens_, folder)) {
+    if (asked.part.empty() && !asked.random) {
+      fs::copy(folder / "kv", kv(), fs::copy_options::recursive);
+    }
   }
 
   void run() {
-    turns();
-    restart();
+    if (asked_.wants("turns")) turns();
+    if (asked_.wants("restart")) restart();
     {
       Session session(engine_, open_cache(*engine_, kv()), kName);
-      overhead(session);
-      fork(session);
-      rewind(session);
-      disk(session);
-      decode_while_writing(session);
+      session.sync(first(plan_.end), {}, {});
+      check_bits(session);
+      of_time(session);
+      if (asked_.wants("rewind")) rewind(session);
+      if (asked_.wants("disk")) disk(session);
+      if (asked_.wants("writing")) decode_while_writing(session);
     }
-    killed();
-    share_prefix();
+    if (asked_.wants("killed")) killed();
+    if (asked_.wants("shared")) share_prefix();
     bits_line();
   }
 
+  // Lines for which it does not matter what the rows hold.
+  void run_random() {
+    const auto cache = open_cache(*engine_, kv());
+    Session session(engine_, cache, kName);
+    session.fill_random(first(plan_.end));
+    session.remember();
+    cache->flush();
+    of_time(session);
+    if (asked_.wants("writing")) decode_while_writing(session);
+  }
+
  private:
+  void of_time(Session& session) {
+    if (asked_.wants("overhead")) overhead(session);
+    if (asked_.wants("fork")) fork(session);
+  }
+
   fs::path kv() const { return dir_.path() / "kv"; }
   std::span<const Token> first(int count) const {
     return std::span(tokens_).first(static_cast<std::size_t>(count));
@@ -88,6 +110,7 @@ class Trajectory {
 
   // Whether logits after `length` tokens are those of the fresh run.
   void check_bits(std::uint64_t bits, int length) {
+    if (asked_.random) return;
     ++compared_;
     different_ += bits != reference().bits.at(length) ? 1 : 0;
   }
@@ -123,8 +146,6 @@ class Trajectory {
 
   // A turn of one token against a decoded token, both at the same depth.
   void overhead(Session& session) {
-    session.sync(first(plan_.end), {}, {});
-    check_bits(session);
     std::vector<double> turns, tokens;
     for (int i = 0; i < Plan::kOverheads; ++i) {
       const auto depth = static_cast<int>(session.tokens().size());
@@ -175,8 +196,7 @@ class Trajectory {
     line("rewind to any of the last 64 steps " + at() + ": prefilled",
          fmt::format("{}", most_again(session, ends)), "0", most_again_ == 0);
     line("rewind to any older place " + at() + ", taken up from disk: prefilled",
-         fmt::format("{}", most_again(session, plan_.older)), "8192",
-         most_again_ <= 2 * kMomentEvery);
+         fmt::format("{}", most_again(session, plan_.older)), "4096", most_again_ <= kMomentEvery);
     session.sync(first(plan_.steps_end), {}, {});
     session.remember();
   }
@@ -298,6 +318,11 @@ Asked asked_in(const std::vector<std::string>& words) {
       asked.keep = words[++i];
     } else if (word == "--part" && more) {
       asked.part = words[++i];
+    } else if (word == "--rows" && more) {
+      std::istringstream names(words[++i]);
+      for (std::string name; std::getline(names, name, ',');) asked.rows.push_back(name);
+    } else if (word == "--random") {
+      asked.random = true;
     } else if (word == "--without-fresh") {
       asked.without_fresh = true;
     } else if (word == "--threads" && more) {
@@ -319,7 +344,9 @@ void measure(const Asked& asked) {
   }
   fmt::print("| work | measured | limit | |\n|---|---|---|---|\n");
   if (asked.flash > 0) {
-    flash_shapes(asked.flash, dir.path().string());
+    flash_shapes(asked, dir.path().string());
+  } else if (asked.random) {
+    Trajectory(asked, folder).run_random();
   } else {
     Trajectory(asked, folder).run();
   }
@@ -337,7 +364,8 @@ int main(int count, char** values) {
     if (asked.model.empty() && asked.flash == 0) {
       fmt::print(stderr,
                  "trajectory MODEL [--tokens N] [--turns T] [--keep DIR [--part fresh|turns]] "
-                 "[--without-fresh] [--threads N]; trajectory --flash N\n");
+                 "[--without-fresh] [--random] [--threads N] [--rows NAME,...]\n"
+                 "trajectory --flash N [--rows NAME,...]\n");
       return 2;
     }
     bench::measure(asked);
