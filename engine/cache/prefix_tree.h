@@ -93,8 +93,8 @@ class PrefixTree {
 
   const Block* block(BlockKey key) const noexcept;  // null: unknown
   void set_queued(BlockKey key, bool queued) noexcept;
-  void lose_page(BlockKey key) noexcept;            // its place turned out to be damaged
-  void lose_segment(int segment);                   // all of its places
+  void lose_page(BlockKey key) noexcept;  // its place turned out to be damaged
+  void lose_segment(int segment);         // all of its places
   void lose_moment(BlockKey after, const std::filesystem::path& file) noexcept;
   std::vector<Moment> moments(BlockKey after) const;
   // Counts the blocks of a way as used now.

@@ -61,6 +61,8 @@ class PrefixCache::Parts {
   // A live session stands at the end of this way of blocks, or is no longer there: what it stands
   // on, and its owner's newest end, are not evicted from disk.
   void stands_at(std::uint64_t timeline, std::uint64_t owner, BlockKey key);
+  // A fork of `parent` stands where that does.
+  void stands_beside(std::uint64_t timeline, std::uint64_t owner, std::uint64_t parent);
   void ends(std::uint64_t timeline) noexcept;
 
   CacheUse use() const;

@@ -241,6 +241,17 @@ void PrefixCache::Parts::stands_at(std::uint64_t timeline, std::uint64_t owner, 
   changed_.notify_all();
 }
 
+// On files that are held already, or will be for the parent's sake.
+void PrefixCache::Parts::stands_beside(std::uint64_t timeline, std::uint64_t owner,
+                                       std::uint64_t parent) {
+  const std::lock_guard lock(mutex_);
+  const auto beside = live_.find(parent);
+  if (beside == live_.end()) return;
+  Standing standing = beside->second;
+  standing.owner = owner;
+  live_.emplace(timeline, std::move(standing));
+}
+
 void PrefixCache::Parts::ends(std::uint64_t timeline) noexcept {
   const std::lock_guard lock(mutex_);
   if (live_.erase(timeline) == 0 || !writes_) return;

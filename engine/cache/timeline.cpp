@@ -29,6 +29,9 @@ class Timeline::Stand {
   Stand& operator=(const Stand&) = delete;
 
   void at(BlockKey key) { cache_->parts().stands_at(number_, owner_, key); }
+  void beside(const Stand& parent) {
+    cache_->parts().stands_beside(number_, owner_, parent.number_);
+  }
 
  private:
   const std::shared_ptr<PrefixCache> cache_;
@@ -52,7 +55,7 @@ Timeline::Timeline(const Timeline& other)
       keys_(other.keys_),
       refused_(other.refused_),
       stand_(cache_ ? std::make_unique<Stand>(cache_, origin_) : nullptr) {
-  if (stand_ && !keys_.empty()) stand_->at(keys_.back());
+  if (stand_) stand_->beside(*other.stand_);
 }
 
 void Timeline::follow(std::span<const Token> tokens, KvCache& cache) {

@@ -18,7 +18,7 @@ struct Asked {
   std::string part;            // fresh, turns: only compute and keep this; empty: measure
   bool without_fresh = false;  // logits are held against those of the run that computed the turns
   int threads = 0;
-  int flash = 0;  // tokens at V4-Flash's shape; 0: a model is computed
+  int flash = 0;        // tokens at V4-Flash's shape; 0: a model is computed
   bool random = false;  // rows are random instead of computed: for lines of time and bytes alone
   std::vector<std::string> rows;  // lines to print, by the names below; empty: all
 

@@ -1,3 +1,4 @@
+// Lists of pages that copies share until one side changes.
 #include "engine/cache/page_list.h"
 
 #include <vector>

@@ -1,3 +1,4 @@
+// What going back costs where no moment is kept, and over which pages.
 #include "engine/cache/rebuild_plan.h"
 
 #include <gtest/gtest.h>

@@ -27,6 +27,10 @@ struct Known {
   std::uint64_t f32;
 };
 
+void PrintTo(const Known& known, std::ostream* out) {
+  *out << known.set;
+}
+
 constexpr std::uint64_t kF32 = 0xa1e7004ee1161f78;  // of all sets that have vectors
 
 constexpr Known kKnown[] = {
