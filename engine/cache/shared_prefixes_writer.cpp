@@ -27,8 +27,9 @@ constexpr std::int64_t kMeasureEvery = std::int64_t{16} << 20;
 constexpr std::int64_t kMeasuresPerLimit = 16;
 
 // The writer rests so many times as long as its last task took of a core, unless somebody waits for
-// it or half of the queue is full: an engine's thread that it displaces holds up all the others. Of
-// a core that writes 1 GB/s it leaves 16 MB/s; 344 tokens/s of V4-Flash are 1.2 MB/s.
+// it, a moment does, or half of the queue is full: an engine's thread that it displaces holds up
+// all the others. Of a core that writes 1 GB/s it leaves 16 MB/s; 344 tokens/s of V4-Flash are 1.2
+// MB/s.
 constexpr double kRestPerWork = 60;
 
 // What a timeline's ends may take on disk beside the newest: 64 steps of a small model, none of
@@ -100,7 +101,12 @@ void PrefixCache::Parts::write_tasks(const std::stop_token& stop) {
   // The engine's threads come first.
   constexpr int kNice = 19;
   ::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), kNice);
-  const auto hurries = [this] { return flushing_ > 0 || queued_bytes_ > kQueueBytesMax / 2; };
+  // A moment that waits would be replaced by its timeline's next one, and others may begin with it.
+  const auto hurries = [this] {
+    return flushing_ > 0 || queued_bytes_ > kQueueBytesMax / 2 ||
+           std::ranges::any_of(
+               queue_, [](const Task& task) { return std::holds_alternative<MomentTask>(task); });
+  };
   std::unique_lock lock(mutex_);
   while (changed_.wait(lock, stop, [this] { return !queue_.empty() || hold_due_; })) {
     if (hold_due_) hold_files();
