@@ -77,20 +77,23 @@ void PrefixCache::Parts::queue_way(BlockKey end) {
   for (const BlockKey key : missing) queue_block(key, *tree_.block(key));
 }
 
-// On disk a timeline needs its newest end alone; one that still waits is replaced.
+// As many of a timeline's ends wait as may lie on disk beside the newest: others may begin with
+// one.
 void PrefixCache::Parts::queue_moment(BlockKey after, const Moment& moment) {
-  const bool end = moment.tokens % kMomentEvery != 0;
-  if (!writes_ || (end && !moment.origin.named)) return;
-  if (end) {
-    const auto waits = std::ranges::find_if(queue_, [&](const Task& task) {
-      const auto* other = std::get_if<MomentTask>(&task);
-      return other != nullptr && other->moment.tokens % kMomentEvery != 0 &&
-             other->moment.origin.owner == moment.origin.owner;
-    });
-    if (waits != queue_.end()) {
-      queued_bytes_ -= state_bytes(std::get<MomentTask>(*waits).moment);
-      queue_.erase(waits);
+  const auto is_end = [](const Moment& one) { return one.tokens % kMomentEvery != 0; };
+  if (!writes_ || (is_end(moment) && !moment.origin.named)) return;
+  std::int64_t waiting = 0;
+  for (auto task = queue_.rbegin(); is_end(moment) && task != queue_.rend(); ++task) {
+    const auto* other = std::get_if<MomentTask>(&*task);
+    if (other == nullptr || !is_end(other->moment) ||
+        other->moment.origin.owner != moment.origin.owner) {
+      continue;
     }
+    waiting += state_bytes(other->moment);
+    if (waiting <= kOlderEndsBytes) continue;
+    queued_bytes_ -= state_bytes(other->moment);
+    queue_.erase(std::prev(task.base()));
+    break;
   }
   queued_bytes_ += state_bytes(moment);
   queue_.push_back(MomentTask{.after = after, .moment = moment});
@@ -101,7 +104,6 @@ void PrefixCache::Parts::write_tasks(const std::stop_token& stop) {
   // The engine's threads come first.
   constexpr int kNice = 19;
   ::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), kNice);
-  // A moment that waits would be replaced by its timeline's next one, and others may begin with it.
   const auto hurries = [this] {
     return flushing_ > 0 || queued_bytes_ > kQueueBytesMax / 2 ||
            std::ranges::any_of(
