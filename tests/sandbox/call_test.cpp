@@ -121,9 +121,10 @@ TEST_P(Call, LeavesNoProcessWhenItEnds) {
 TEST_P(Call, DiesWithTheAgent) {
   const std::string mark = "88" + std::to_string(::getpid()) + ".5";
   int output = -1;
-  const pid_t driver = start(
-      {"bash", "-c", "trap '' TERM; (setsid sleep " + mark + " &); echo ready; sleep " + mark}, {},
-      &output);
+  // Ready is said by the second of the two, when both are there.
+  const std::string second = "setsid sh -c 'echo ready; exec sleep " + mark + "'";
+  const pid_t driver =
+      start({"bash", "-c", "trap '' TERM; (" + second + " &); sleep " + mark}, {}, &output);
   first_line(output);
   const std::vector<int> processes = processes_with(mark);
   ASSERT_GE(processes.size(), 2u);
