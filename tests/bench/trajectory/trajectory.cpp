@@ -48,6 +48,9 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
+// 64 conversations at once, and one that computes afresh what they should have.
+constexpr int kSessionsMax = 80;
+
 // The measurements, in the order in which the trajectory grows. They work on a copy of the cache's
 // folder, so that each run finds the same.
 class Trajectory {
@@ -55,7 +58,8 @@ class Trajectory {
   Trajectory(const Asked& asked, const fs::path& folder)
       : asked_(asked),
         plan_(asked),
-        engine_(Engine::load(asked.model, {.threads = asked.threads})),
+        engine_(Engine::load(
+            asked.model, {.threads = asked.threads, .scheduling = {.sessions_max = kSessionsMax}})),
         tokens_(some_tokens(plan_.killed_end + 1, engine_->config().vocab_size)),
         computed_(asked.random ? Computed() : computed(engine_, asked, tokens_, folder)) {
     if (asked.part.empty() && !asked.random) {
