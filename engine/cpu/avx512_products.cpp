@@ -20,13 +20,8 @@ namespace fathom::engine::cpu {
 namespace {
 
 #include "engine/cpu/avx512_bytes.h"
+#include "engine/cpu/avx512_signed_bytes.h"
 
-VECTOR_FUNCTION Bytes encode(Bytes weights) noexcept {
-  return weights;
-}
-VECTOR_FUNCTION Bytes e2m1_doubled(Bytes codes) noexcept {
-  return look_up(codes, _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12));
-}
 VECTOR_FUNCTION Bytes start(std::int32_t /*offset*/) noexcept {
   return _mm512_setzero_si512();
 }

@@ -53,6 +53,20 @@ VECTOR_FUNCTION void multiply_fused(const MultiplyTask& task, int row) noexcept 
 }
 
 template <int tokens>
+VECTOR_FUNCTION void store_tile(const MultiplyTask& task, int row, int first_token,
+                                const Floats (&sum)[kTileVectors][tokens]) noexcept {
+#pragma GCC unroll 8
+  for (int t = 0; t < tokens; ++t) {
+    float* y = task.y + (first_token + t) * task.y_stride + row;
+    const int count = task.rows - row;
+#pragma GCC unroll 2
+    for (int v = 0; v < kTileVectors; ++v) {
+      if (count > v * kLanes) store_first(y + v * kLanes, sum[v][t], count - v * kLanes);
+    }
+  }
+}
+
+template <int tokens>
 VECTOR_FUNCTION void multiply_tile(const MultiplyTask& task, int row, int first_token,
                                    const PackedBlock* tile, Ahead& ahead) noexcept {
   const auto blocks = static_cast<int>(task.weights->columns / kBlock);
@@ -93,15 +107,7 @@ VECTOR_FUNCTION void multiply_tile(const MultiplyTask& task, int row, int first_
       }
     }
   }
-#pragma GCC unroll 8
-  for (int t = 0; t < tokens; ++t) {
-    float* y = task.y + (first_token + t) * task.y_stride + row;
-    const int count = task.rows - row;
-#pragma GCC unroll 2
-    for (int v = 0; v < kTileVectors; ++v) {
-      if (count > v * kLanes) store_first(y + v * kLanes, sum[v][t], count - v * kLanes);
-    }
-  }
+  store_tile(task, row, first_token, sum);
 }
 
 // All tokens in groups of nearly the same size: a group of one or two would wait for its sums.

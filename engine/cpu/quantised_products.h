@@ -119,15 +119,7 @@ VECTOR_FUNCTION void multiply_quantised_tile(const MultiplyTask& task, int row, 
       }
     }
   }
-#pragma GCC unroll 4
-  for (int t = 0; t < tokens; ++t) {
-    float* y = task.y + (first_token + t) * task.y_stride + row;
-    const int count = task.rows - row;
-#pragma GCC unroll 2
-    for (int v = 0; v < kTileVectors; ++v) {
-      if (count > v * kLanes) store_first(y + v * kLanes, sum[v][t], count - v * kLanes);
-    }
-  }
+  store_tile(task, row, first_token, sum);
 }
 
 template <Format format>
