@@ -121,10 +121,12 @@ TEST_P(Call, LeavesNoProcessWhenItEnds) {
 TEST_P(Call, DiesWithTheAgent) {
   const std::string mark = "88" + std::to_string(::getpid()) + ".5";
   int output = -1;
-  // Ready is said by the second of the two, when both are there.
-  const std::string second = "setsid sh -c 'echo ready; exec sleep " + mark + "'";
+  // Ready is said by the second of two shells, when both are there. Neither becomes its last
+  // command: a process in the middle of that has no command line.
+  const std::string sleeps = "sleep " + mark + "; :";
+  const std::string second = "setsid sh -c 'echo ready; " + sleeps + "'";
   const pid_t driver =
-      start({"bash", "-c", "trap '' TERM; (" + second + " &); sleep " + mark}, {}, &output);
+      start({"bash", "-c", "trap '' TERM; (" + second + " &); " + sleeps}, {}, &output);
   first_line(output);
   const std::vector<int> processes = processes_with(mark);
   ASSERT_GE(processes.size(), 2u);
