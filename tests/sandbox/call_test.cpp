@@ -2,6 +2,7 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <sstream>
 
 #include <fcntl.h>
 #include <poll.h>
@@ -29,8 +30,9 @@ std::vector<int> processes_with(const std::string& mark) {
   for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
     const std::string name = entry.path().filename().string();
     if (name.find_first_not_of("0123456789") != std::string::npos) continue;
-    std::ifstream file(entry.path() / "cmdline");
-    const std::string line((std::istreambuf_iterator<char>(file)), {});
+    std::stringstream read;  // takes what there is, also of a process that ends meanwhile
+    read << std::ifstream(entry.path() / "cmdline").rdbuf();
+    const std::string line = read.str();
     // The driver carries the mark too, but among its own arguments.
     if (line.find(mark) == std::string::npos || line.find("sandbox_driver") != std::string::npos) {
       continue;
@@ -140,7 +142,7 @@ TEST_P(Call, DiesWithTheSupervisor) {
   const std::string mark = "77" + std::to_string(::getpid()) + ".5";
   int output = -1;
   const pid_t driver =
-      start({"bash", "-c", "trap '' TERM; echo ready; sleep " + mark}, {}, &output);
+      start({"bash", "-c", "trap '' TERM; echo ready; sleep " + mark + "; :"}, {}, &output);
   first_line(output);
   const std::vector<int> processes = processes_with(mark);
   ASSERT_GE(processes.size(), 1u);
