@@ -276,7 +276,7 @@ void Turn::write_outcomes(HeldOutcomes& held, int to_come) {
     if (to_come > 0 && held.sizes[first] > limit) return;
     tools::Outcome outcome = std::move(held.outcomes.front());
     held.outcomes.pop_front();
-    write_outcome(std::move(outcome), static_cast<int>(first) + 1, limit);
+    write_outcome(std::move(outcome), static_cast<int>(first) + 1, held.sizes[first], limit);
   }
 }
 

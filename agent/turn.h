@@ -108,7 +108,7 @@ class Turn {
   void act(Step& step);
   tools::Outcome perform(const prompt::ReplyCall& call, int number, bool may_run);
   void write_outcomes(HeldOutcomes& held, int to_come);
-  void write_outcome(tools::Outcome outcome, int number, int tokens_max);
+  void write_outcome(tools::Outcome outcome, int number, int tokens, int tokens_max);
   void write_denied(const tools::Denial& denial, int number);
   void write_step(const Step& step);
 

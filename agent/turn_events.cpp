@@ -318,11 +318,13 @@ void Turn::write_reply(const Step& step) {
   bench_.conversation.add_sampled(piece);
 }
 
-void Turn::write_outcome(tools::Outcome outcome, int number, int tokens_max) {
-  std::string text = shorten(tokenizer(), outcome.text, tokens_max);
-  const bool shortened = text != outcome.text;
-  if (shortened && outcome.full.empty()) outcome.full = outcome.text;
-  const int tokens = count_tokens(tokenizer(), text);
+void Turn::write_outcome(tools::Outcome outcome, int number, int tokens, int tokens_max) {
+  std::string text = outcome.text;
+  if (tokens > tokens_max) {
+    text = shorten(tokenizer(), text, tokens_max);
+    tokens = count_tokens(tokenizer(), text);
+    if (outcome.full.empty()) outcome.full = std::move(outcome.text);
+  }
   last_outcomes_ok_ = last_outcomes_ok_ && outcome.status == tools::Status::ok;
   calls_ += fmt::format("{} {}\n", tools::name(outcome.status), outcome.exit.value_or(0));
 
