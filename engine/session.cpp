@@ -9,11 +9,13 @@
 #include <cmath>
 #include <functional>
 #include <new>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
 
 #include "engine/cache/kv_cache.h"
+#include "engine/cache/lost_rows.h"
 #include "engine/cache/random_fill.h"
 #include "engine/cache/session_file.h"
 #include "engine/cache/snapshots.h"
@@ -87,9 +89,14 @@ struct Session::State {
 
   int length() const noexcept { return cache.length(); }
   int to_stop() const noexcept;
+  Prefill sync(std::span<const Token> prompt, const PrefillProgress& progress,
+               const std::stop_token& stop);
+  Prefill sync_once(std::span<const Token> prompt, const PrefillProgress& progress,
+                    const std::stop_token& stop);
   int feed(const Feed& feed);
   int feed_chunk(const Feed& feed, Report& report);
   void append(Token token);
+  void feed_again();
   std::span<const Token> with_drafts(const Token& token);
   void drop_drafts() noexcept;
   void take_snapshot(bool share);
@@ -117,7 +124,9 @@ struct Session::State {
   KvCache cache;
   Snapshots snapshots;
   Timeline timeline;
-  std::vector<int> marks;  // positions of the next sync() that are worth a moment
+  std::vector<int> marks;          // positions of the next sync() that are worth a moment
+  int losses = 0;                  // of mapped rows, that no Prefill has told yet
+  std::vector<Token> before_loss;  // the timeline at the last one
   TokenList tokens;
   std::vector<float> logits;
   Drafter drafter;
@@ -158,11 +167,21 @@ int Session::State::feed(const Feed& feed) {
                             length() + total - report.done, length()));
   } catch (const Refusal&) {
     throw;
+  } catch (const LostRows&) {
+    ++losses;
+    before_loss.assign(tokens.begin(), tokens.end());
+    forget();
+    throw;
   } catch (const Error&) {
     forget();
     throw;
   }
   return report.done;
+}
+
+// Makes this session again what it was when rows of it were lost.
+void Session::State::feed_again() {
+  losses += sync(std::exchange(before_loss, {}), {}, {}).damaged;
 }
 
 // After a pass that failed: what it left is no state to go on from.
@@ -264,7 +283,12 @@ void Session::State::append(Token token) {
   check_ids({&token, 1});
   const std::span<const Token> fed = with_drafts(token);
   const auto start = Clock::now();
-  feed({.tokens = fed, .drafts = static_cast<int>(fed.size()) - 1});
+  try {
+    feed({.tokens = fed, .drafts = static_cast<int>(fed.size()) - 1});
+  } catch (const LostRows&) {
+    before_loss.push_back(token);
+    return feed_again();
+  }
   drafter.passed(seconds_since(start));
 }
 
@@ -297,6 +321,7 @@ void Session::State::take_snapshot(bool share) {
   if (!known) {
     auto snapshot = std::make_shared<Snapshot>();
     cache.capture(*snapshot);
+    if (cache.has_lost_rows()) return;  // some may be in it; the next pass finds out
     snapshots.add(snapshot);
     moment = std::move(snapshot);
   }
@@ -370,6 +395,9 @@ bool Session::State::rebuild(Prefix& prefix, std::span<const Token> prompt,
     throw Error(fmt::format("not enough memory to take up {} tokens", prefix.tokens));
   } catch (const Refusal&) {
     throw;
+  } catch (const LostRows&) {
+    ++losses;
+    return false;
   } catch (const Error&) {
     forget();
     throw;
@@ -403,33 +431,51 @@ Session::~Session() = default;
 Session::Session(Session&&) noexcept = default;
 Session& Session::operator=(Session&&) noexcept = default;
 
-Prefill Session::sync(std::span<const Token> prompt, const PrefillProgress& progress,
-                      std::stop_token stop) {
-  const auto start = Clock::now();
-  State& state = *state_;
-  state.check_ids(prompt);
-  state.drop_drafts();
-  const auto [known, wanted] = state.overlap(prompt);
-  const auto after = state.tokens.begin() + known;
+Prefill Session::State::sync_once(std::span<const Token> prompt, const PrefillProgress& progress,
+                                  const std::stop_token& stop) {
+  drop_drafts();
+  const auto [known, wanted] = overlap(prompt);
+  const auto after = tokens.begin() + known;
   Prefill prefill;
   prefill.known = known;
-  prefill.instead.assign(after, after + std::min<std::ptrdiff_t>(state.tokens.end() - after, 16));
-  if (!state.stands_at(prompt)) state.reuse(prompt, progress, stop, wanted, prefill);
-  const int start_tokens = state.length();
+  prefill.instead.assign(after, after + std::min<std::ptrdiff_t>(tokens.end() - after, 16));
+  if (!stands_at(prompt)) reuse(prompt, progress, stop, wanted, prefill);
+  const int start_tokens = length();
   // Where one timeline left another, a third one may.
-  if (prefill.known - start_tokens >= kBranchMin) state.marks.push_back(prefill.known);
+  if (prefill.known - start_tokens >= kBranchMin) marks.push_back(prefill.known);
   prefill.reused = start_tokens - prefill.rebuilt;
   const PrefillProgress with_rebuilt = [&](int done, int total) {
     if (progress) progress(prefill.rebuilt + done, prefill.rebuilt + total);
   };
   prefill.prefilled =
-      prefill.rebuilt + state.feed({.tokens = prompt.subspan(size(start_tokens)),
-                                    .progress = prefill.rebuilt > 0 ? &with_rebuilt : &progress,
-                                    .stop = stop,
-                                    .keep_start = true});
-  state.marks.clear();
-  prefill.seconds = seconds_since(start);
+      prefill.rebuilt + feed({.tokens = prompt.subspan(size(start_tokens)),
+                              .progress = prefill.rebuilt > 0 ? &with_rebuilt : &progress,
+                              .stop = stop,
+                              .keep_start = true});
+  marks.clear();
+  prefill.damaged += std::exchange(losses, 0);
   return prefill;
+}
+
+// Rows that were mapped from a file of the cache can be lost at any time; then all is taken up
+// anew. A file is mapped no more once some of it was lost, so this ends.
+Prefill Session::State::sync(std::span<const Token> prompt, const PrefillProgress& progress,
+                             const std::stop_token& stop) {
+  const auto start = Clock::now();
+  check_ids(prompt);
+  while (true) {
+    try {
+      Prefill prefill = sync_once(prompt, progress, stop);
+      prefill.seconds = seconds_since(start);
+      return prefill;
+    } catch (const LostRows&) {
+    }
+  }
+}
+
+Prefill Session::sync(std::span<const Token> prompt, const PrefillProgress& progress,
+                      std::stop_token stop) {
+  return state_->sync(prompt, progress, stop);
 }
 
 int Session::to_compute(std::span<const Token> prompt) {
@@ -477,7 +523,12 @@ void Session::truncate(int tokens) {
   if (tokens == state.length()) return;
   const std::vector<Token> kept(state.tokens.begin(), state.tokens.begin() + tokens);
   state.go_back(std::max(0, tokens - 1));
-  state.feed({.tokens = std::span(kept).subspan(size(state.length()))});
+  try {
+    state.feed({.tokens = std::span(kept).subspan(size(state.length()))});
+  } catch (const LostRows&) {
+    state.before_loss = kept;
+    state.feed_again();
+  }
 }
 
 std::span<const Token> Session::tokens() const noexcept {

@@ -308,8 +308,10 @@ void add_bench(CLI::App& program, ui::BenchOptions& bench, Chosen& chosen) {
       ->check(CLI::IsMember({"exact", "f16", "official"}));
   app.add_option("--activations", bench.activations, "f32 or native")
       ->check(CLI::IsMember({"f32", "native"}));
-  app.add_flag("--waits", bench.waits,
-               "Also the longest waits in a prefill: for its progress, and for it to stop");
+  app.add_flag(
+      "--waits", bench.waits,
+      "Also the longest waits: in a prefill for its progress and for it to stop, in decoding "
+      "for a token while another session reads a prompt");
   app.add_flag("--peaks", bench.peaks, "What the machine reaches at best: memory, f32, 8-bit");
   app.add_flag("--json", bench.json, "JSON lines");
   app.callback([&] { chosen = [&bench] { return ui::bench(bench); }; });

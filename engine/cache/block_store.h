@@ -51,7 +51,7 @@ class BlockStore {
   // False if it is damaged or cannot be read. page [page_bytes]
   bool read(Place place, BlockKey key, std::span<std::byte> page) const noexcept;
 
-  // A page that was read, mapped; null if it cannot be.
+  // A page that was read, mapped; null if it cannot be. As Segment::map().
   Page map(Place place) const;
 
   // Makes the folder, for its owner alone. Throws std::system_error.

@@ -10,6 +10,9 @@
 
 #include <sys/mman.h>
 
+#include "engine/cache/lost_rows.h"
+#include "engine/weights/watched_pages.h"
+
 namespace fathom::engine {
 namespace {
 
@@ -165,6 +168,16 @@ KvCache::KvCache(const KvCache& other)
   });
 }
 
+bool KvCache::has_lost_rows() const noexcept {
+  const std::uint64_t losses = WatchedPages::losses();
+  if (losses == losses_seen_) return false;
+  for (int i = 0; i < page_count(); ++i) {
+    if (WatchedPages::lost_at(pages_[i])) return true;
+  }
+  losses_seen_ = losses;
+  return false;
+}
+
 void KvCache::reserve(std::int64_t tokens) {
   const auto count = static_cast<int>((tokens + kPageTokens - 1) / kPageTokens);
   while (page_count() < count) {
@@ -174,6 +187,7 @@ void KvCache::reserve(std::int64_t tokens) {
   if (next < shared_pages_) {
     auto own = std::make_shared<std::byte[]>(size(shape_->page_bytes));
     std::memcpy(own.get(), pages_[next], size(shape_->page_bytes));
+    if (has_lost_rows()) throw LostRows();
     pages_.replace(next, std::move(own));
     shared_pages_ = next;
   }
@@ -292,6 +306,7 @@ void KvCache::adopt(std::span<const Page> pages, const Snapshot& snapshot) {
     });
   }
   pages_ = std::move(adopted);
+  losses_seen_ = 0;
   shared_pages_ = static_cast<int>(pages.size());
   go_back(snapshot);
 }
@@ -299,6 +314,7 @@ void KvCache::adopt(std::span<const Page> pages, const Snapshot& snapshot) {
 void KvCache::adopt(std::span<const Page> pages) {
   FixedPart zeros = make_fixed(shape_->fixed_bytes);
   pages_ = list_of(pages);
+  losses_seen_ = 0;
   fixed_ = std::move(zeros);
   shared_pages_ = page_count();
   length_ = shared_pages_ * kPageTokens;
@@ -307,6 +323,7 @@ void KvCache::adopt(std::span<const Page> pages) {
 void KvCache::replace_page(int index, const Page& page) {
   assert(index < page_count() && (index + 1) * kPageTokens <= length_);
   pages_.replace(index, std::const_pointer_cast<std::byte[]>(page));
+  losses_seen_ = 0;
   shared_pages_ = std::max(shared_pages_, index + 1);
 }
 

@@ -83,8 +83,12 @@ class KvCache {
   const CacheShape& shape() const noexcept { return *shape_; }
   int length() const noexcept { return length_; }  // tokens remembered
 
-  // Makes room for `tokens` tokens in all, before they are computed. May throw std::bad_alloc and
-  // has then changed nothing that matters.
+  // Whether pages of these were mapped from a file and can no longer be read (WatchedPages): what
+  // was computed from them is wrong. Costs next to nothing as long as no page anywhere is lost.
+  bool has_lost_rows() const noexcept;
+
+  // Makes room for `tokens` tokens in all, before they are computed. May throw std::bad_alloc or
+  // LostRows and has then changed nothing that matters.
   void reserve(std::int64_t tokens);
 
   // After a chunk: its rows are in place.
@@ -145,6 +149,7 @@ class KvCache {
   PageList pages_;
   mutable int shared_pages_ = 0;  // the first ones: others may read them, so none is written again
   int length_ = 0;
+  mutable std::uint64_t losses_seen_ = 0;  // by has_lost_rows(), of these pages
 };
 
 }  // namespace fathom::engine

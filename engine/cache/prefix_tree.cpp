@@ -209,6 +209,14 @@ void PrefixTree::lose_segment(int segment) {
   for (const BlockKey key : lost) lose_page(key);
 }
 
+void PrefixTree::lose_pages(bool (*lost)(const std::byte* page) noexcept) {
+  std::vector<BlockKey> keys;
+  for (const auto& [key, node] : nodes_) {
+    if (node.block.page && lost(node.block.page.get())) keys.push_back(key);
+  }
+  for (const BlockKey key : keys) forget_page(nodes_.find(key));
+}
+
 void PrefixTree::lose_moment(BlockKey after, const std::filesystem::path& file) noexcept {
   const auto found = nodes_.find(after);
   if (found == nodes_.end()) return;

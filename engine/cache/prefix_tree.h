@@ -95,6 +95,8 @@ class PrefixTree {
   void set_queued(BlockKey key, bool queued) noexcept;
   void lose_page(BlockKey key) noexcept;  // its place turned out to be damaged
   void lose_segment(int segment);         // all of its places
+  // Pages in memory that can no longer be read; their places may still be good.
+  void lose_pages(bool (*lost)(const std::byte* page) noexcept);
   void lose_moment(BlockKey after, const std::filesystem::path& file) noexcept;
   std::vector<Moment> moments(BlockKey after) const;
   // Counts the blocks of a way as used now.

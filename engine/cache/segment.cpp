@@ -14,6 +14,8 @@
 #include <unistd.h>
 
 #include "engine/cache/checksum.h"
+#include "engine/cache/lost_rows.h"
+#include "engine/weights/watched_pages.h"
 
 namespace fathom::engine {
 namespace {
@@ -201,11 +203,14 @@ std::int64_t Segment::append(RecordHead head, std::span<const std::byte> page) {
   const auto head_bytes = static_cast<std::int64_t>(sizeof head);
   // A record counts for others when the file holds its last byte, so that one is set when all the
   // rest is there.
-  if (!write_all(rows_out_.get(), page, at + head_bytes) ||
-      !write_all(rows_out_.get(), std::as_bytes(std::span(&head, 1)), at) ||
-      ::ftruncate(rows_out_.get(), at + stride()) != 0) {
+  const bool written = write_all(rows_out_.get(), page, at + head_bytes) &&
+                       write_all(rows_out_.get(), std::as_bytes(std::span(&head, 1)), at);
+  // A page that was mapped from a file may have become zeros meanwhile.
+  const bool lost = WatchedPages::lost_at(page.data());
+  if (!written || lost || ::ftruncate(rows_out_.get(), at + stride()) != 0) {
     const int why = errno;
     if (::ftruncate(rows_out_.get(), at) == 0) errno = why;
+    if (lost) throw LostRows();
     fail(file_);
   }
   write_index(record, head);
@@ -224,9 +229,17 @@ bool Segment::read(std::int64_t record, BlockKey key, std::span<std::byte> page)
 struct Segment::Mapping {
   Mapping(int file, std::int64_t size) : bytes(static_cast<std::size_t>(size)) {
     void* mapped = ::mmap(nullptr, bytes, PROT_READ, MAP_PRIVATE, file, 0);
-    if (mapped != MAP_FAILED) memory = static_cast<const std::byte*>(mapped);
+    if (mapped == MAP_FAILED) return;
+    memory = static_cast<const std::byte*>(mapped);
+    try {
+      watched.emplace(std::span(memory, bytes));
+    } catch (...) {
+      ::munmap(mapped, bytes);
+      throw;
+    }
   }
   ~Mapping() {
+    watched.reset();
     if (memory != nullptr) ::munmap(const_cast<std::byte*>(memory), bytes);
   }
   Mapping(const Mapping&) = delete;
@@ -234,13 +247,19 @@ struct Segment::Mapping {
 
   const std::byte* memory = nullptr;
   std::size_t bytes;
+  std::optional<WatchedPages> watched;
 };
 
 Page Segment::map(std::int64_t record) {
   const std::lock_guard lock(mutex_);
   const std::int64_t end = place_of(record + 1);
+  if (mapping_ && mapping_->watched && mapping_->watched->lost()) return nullptr;
   if (!mapping_ || static_cast<std::int64_t>(mapping_->bytes) < end) {
-    mapping_ = std::make_shared<const Mapping>(rows_.get(), size_of(rows_.get()));
+    try {
+      mapping_ = std::make_shared<const Mapping>(rows_.get(), size_of(rows_.get()));
+    } catch (const Error&) {
+      return nullptr;  // too many are mapped
+    }
   }
   if (mapping_->memory == nullptr || static_cast<std::int64_t>(mapping_->bytes) < end) {
     return nullptr;

@@ -77,15 +77,16 @@ class Segment {
   std::vector<Listed> list_new();
 
   // Appends a record and returns its number. Only after create() or begin_appending(). Throws
-  // std::system_error; the file is then as before.
+  // std::system_error, and LostRows if the page is mapped and can no longer be read; the file is
+  // then as before.
   std::int64_t append(RecordHead head, std::span<const std::byte> page);
 
   // Reads the page of a record. False if it cannot be read or is not what `key` says.
   bool read(std::int64_t record, BlockKey key, std::span<std::byte> page) const noexcept;
 
   // The page of a record that was read, mapped: it is what was read for as long as nobody writes to
-  // the file, which no program of ours does, and stays when the file is removed. Null if it cannot
-  // be mapped.
+  // the file, which no program of ours does, and stays when the file is removed. If it is cut or
+  // its disk fails, WatchedPages tells. Null if it cannot be mapped, or was lost before.
   Page map(std::int64_t record);
 
   // Marks the file as used now, for eviction.

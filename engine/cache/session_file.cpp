@@ -13,6 +13,7 @@
 #include <fmt/format.h>
 
 #include "engine/cache/checksum.h"
+#include "engine/cache/lost_rows.h"
 #include "engine/error.h"
 
 namespace fathom::engine {
@@ -162,6 +163,7 @@ void write_session(const std::filesystem::path& file, std::string_view fingerpri
     writer.value(static_cast<std::int64_t>(contents.logits.size()));
     writer.values(std::span<const float>(contents.logits));
     writer.finish();
+    if (cache.has_lost_rows()) throw LostRows();
     std::error_code failed;
     std::filesystem::rename(part, file, failed);
     if (failed) refuse(file, fmt::format("cannot be written ({})", failed.message()));

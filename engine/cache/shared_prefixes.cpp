@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "engine/cache/rebuild_plan.h"
+#include "engine/weights/watched_pages.h"
 
 namespace fathom::engine {
 namespace {
@@ -61,6 +62,11 @@ PrefixCache::Parts::~Parts() {
 
 void PrefixCache::Parts::see_news() {
   if (!store_) return;
+  if (const std::uint64_t losses = WatchedPages::losses(); losses != losses_seen_) {
+    losses_seen_ = losses;
+    tree_.lose_pages(WatchedPages::lost_at);
+    left_out_ = true;
+  }
   const BlockStore::News news = store_->look();
   for (const int segment : news.gone) tree_.lose_segment(segment);
   if (!news.gone.empty()) {
@@ -231,13 +237,13 @@ std::vector<Page> PrefixCache::Parts::read_pages(const PrefixTree::Path& path,
     for (std::size_t i = next++; i < missing.size() && !damaged; i = next++) {
       const PrefixTree::Step& step = path.steps[missing[i]];
       // What is mapped is checked through one buffer: an I/O error is then no signal.
-      if (!map || !page) page = std::make_shared_for_overwrite<std::byte[]>(size);
+      if (!page) page = std::make_shared_for_overwrite<std::byte[]>(size);
       if (!store_->read(step.place, step.key, {page.get(), size})) {
         damaged = true;
         return;
       }
-      pages[i] = map ? store_->map(step.place) : page;
-      if (!pages[i]) damaged = true;
+      if (map) pages[i] = store_->map(step.place);
+      if (!pages[i]) pages[i] = std::move(page);
     }
   };
   // Without memory a page is as good as damaged.

@@ -104,11 +104,16 @@ class PrefixCache::Parts {
   std::int64_t bytes_of(const Task& task) const noexcept;
   void write(const BlockTask& task);
   void write(const MomentTask& task);
-  void thin_multiples(const MomentTask& task);
-  void add_end(BlockKey after, const Moment& stored, std::int64_t bytes);
+  // A moment's file that is forgotten and will be removed.
+  struct Outdated {
+    std::filesystem::path file;
+    Descriptor held = Descriptor();
+  };
+  void thin_multiples(const MomentTask& task, std::vector<Outdated>& outdated);
+  void add_end(BlockKey after, const Moment& stored, std::int64_t bytes,
+               std::vector<Outdated>& outdated);
   void hold_files();
   void keep_within(std::int64_t written_bytes);
-  void remove_stored(BlockKey after, const std::filesystem::path& file);
   void give_up_writing(const std::string& why) noexcept;
 
   // Constant after construction.
@@ -131,6 +136,7 @@ class PrefixCache::Parts {
   };
   std::map<std::uint64_t, std::deque<End>> ends_;  // on disk, of named timelines, oldest first
   std::int64_t dropped_ = 0;
+  std::uint64_t losses_seen_ = 0;  // of mapped pages
   struct Standing {
     std::uint64_t owner = 0;
     BlockKey end;

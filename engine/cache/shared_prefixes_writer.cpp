@@ -14,6 +14,7 @@
 
 #include <fmt/format.h>
 
+#include "engine/cache/lost_rows.h"
 #include "engine/cache/shared_prefixes.h"
 
 namespace fathom::engine {
@@ -158,8 +159,12 @@ void PrefixCache::Parts::write(const BlockTask& task) {
   Block stored = task.block;
   stored.page = nullptr;
   stored.queued = false;
-  stored.place =
-      store_->append(head, {task.block.page.get(), static_cast<std::size_t>(page_bytes_)});
+  try {
+    stored.place =
+        store_->append(head, {task.block.page.get(), static_cast<std::size_t>(page_bytes_)});
+  } catch (const LostRows&) {
+    return;  // nothing is wrong with the disk that is written to; see_news() forgets the page
+  }
   {
     const std::lock_guard lock(mutex_);
     tree_.add(task.key, stored);
@@ -271,40 +276,42 @@ void PrefixCache::Parts::write(const MomentTask& task) {
   Moment stored = task.moment;
   stored.file = store_->append(task.after, task.moment);
   stored.state = nullptr;
+  // Sessions do not wait until the file system has given back megabytes.
+  std::vector<Outdated> outdated;
   {
     const std::lock_guard lock(mutex_);
     tree_.add(task.after, stored);
     if (stored.tokens % kMomentEvery == 0) {
-      thin_multiples(task);
+      thin_multiples(task, outdated);
     } else {
-      add_end(task.after, stored, state_bytes(task.moment));
+      add_end(task.after, stored, state_bytes(task.moment), outdated);
     }
     hold_files();  // also counts them as used now, once a turn
   }
+  for (const Outdated& one : outdated) store_->remove(one.file);
+  outdated.clear();
   keep_within(state_bytes(task.moment));
 }
 
-void PrefixCache::Parts::remove_stored(BlockKey after, const std::filesystem::path& file) {
-  store_->remove(file);
-  tree_.lose_moment(after, file);
-}
-
 // Of a timeline the newest end stays, and what fits of those before it.
-void PrefixCache::Parts::add_end(BlockKey after, const Moment& stored, std::int64_t bytes) {
+void PrefixCache::Parts::add_end(BlockKey after, const Moment& stored, std::int64_t bytes,
+                                 std::vector<Outdated>& outdated) {
   std::deque<End>& ends = ends_[stored.origin.owner];
   std::erase_if(ends, [&](const End& end) { return end.moment.file == stored.file; });
   std::int64_t older = 0;
   for (const End& end : ends) older += end.bytes;
   ends.push_back(End{.after = after, .moment = stored, .bytes = bytes});
   while (std::ssize(ends) > kStepsKept || (older > kOlderEndsBytes && ends.size() > 1)) {
-    older -= ends.front().bytes;
-    remove_stored(ends.front().after, ends.front().moment.file);
+    End& oldest = ends.front();
+    older -= oldest.bytes;
+    tree_.lose_moment(oldest.after, oldest.moment.file);
+    outdated.push_back({.file = oldest.moment.file, .held = std::move(oldest.held)});
     ends.pop_front();
   }
 }
 
 // A multiple of 4,096 replaces the one before it unless that is one of 8,192.
-void PrefixCache::Parts::thin_multiples(const MomentTask& task) {
+void PrefixCache::Parts::thin_multiples(const MomentTask& task, std::vector<Outdated>& outdated) {
   const int before = task.moment.tokens - kMomentEvery;
   if (before == 0 || before % (2 * kMomentEvery) == 0) return;
   BlockKey key = task.after;
@@ -314,7 +321,9 @@ void PrefixCache::Parts::thin_multiples(const MomentTask& task) {
     key = block->parent;
   }
   for (const Moment& moment : tree_.moments(key)) {
-    if (moment.tokens == before && !moment.file.empty()) remove_stored(key, moment.file);
+    if (moment.tokens != before || moment.file.empty()) continue;
+    tree_.lose_moment(key, moment.file);
+    outdated.push_back({.file = moment.file});
   }
 }
 

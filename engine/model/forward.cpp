@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "engine/cache/lost_rows.h"
 #include "engine/error.h"
 #include "engine/model/parts.h"
 #include "engine/model/soundness.h"
@@ -18,6 +19,12 @@ namespace {
 std::filesystem::path place_of(const ModelWeights& weights) {
   const std::filesystem::path& first = weights.files.front()->path();
   return weights.files.size() == 1 ? first : first.parent_path();
+}
+
+void expect_rows(const Pass& pass) {
+  for (const Sequence& sequence : pass.sequences) {
+    if (sequence.cache->has_lost_rows()) throw LostRows();
+  }
 }
 
 bool run_parts(Pass& pass, const BlockWeights& weights, int layer) {
@@ -58,12 +65,14 @@ bool run_block(Pass& pass, const ModelWeights& weights, const BlockWeights& bloc
     if (!run_parts(pass, block, name.layer)) return false;
   } catch (const Error& failed) {
     for (const auto& file : weights.files) file->expect_unchanged();
+    expect_rows(pass);
     throw Error(fmt::format("{}: {} {}: {}", place_of(weights).string(), name.kind, name.layer,
                             failed.what()));
   }
   for (const auto& file : weights.files) {
     if (file->lost()) file->expect_unchanged();
   }
+  expect_rows(pass);
   return true;
 }
 

@@ -19,8 +19,8 @@
 namespace fathom::engine {
 namespace {
 
-// Checkpoints have at most some hundred shards. A table, because a handler can neither lock nor
-// follow pointers that others free.
+// Checkpoints have at most some hundred shards, and a million tokens lie in some hundred files of
+// the cache. A table, because a handler can neither lock nor follow pointers that others free.
 constexpr std::size_t kSlots = 4096;
 
 struct Slot {
@@ -31,6 +31,8 @@ struct Slot {
 static_assert(std::atomic<std::uintptr_t>::is_always_lock_free);
 
 std::array<Slot, kSlots> slots;
+std::atomic<std::size_t> slots_used = 0;  // those behind were never taken
+std::atomic<std::uint64_t> loss_count = 0;
 std::mutex slots_mutex;  // held while a slot is taken
 std::uintptr_t page_bytes = 0;
 struct sigaction before = {};  // what the process did about SIGBUS
@@ -59,8 +61,10 @@ void on_bus_error(int signal, siginfo_t* info, void* context) noexcept {
     const std::uintptr_t begin = slot.begin.load(std::memory_order_acquire);
     const std::uintptr_t end = slot.end.load(std::memory_order_relaxed);
     if (begin == 0 || address < begin || address >= end) continue;
-    if (!put_zeros(address / page_bytes * page_bytes, end)) break;
+    // First, so that nobody who reads zeros finds that all is well.
     slot.lost.store(true, std::memory_order_release);
+    loss_count.fetch_add(1, std::memory_order_release);
+    if (!put_zeros(address / page_bytes * page_bytes, end)) break;
     errno = saved;
     return;
   }
@@ -88,6 +92,7 @@ WatchedPages::WatchedPages(std::span<const std::byte> mapping) {
     throw Error(fmt::format("more than {} files are mapped at once", kSlots));
   }
   slot_ = static_cast<std::size_t>(free - slots.begin());
+  slots_used = std::max(slots_used.load(), slot_ + 1);
   const auto begin = reinterpret_cast<std::uintptr_t>(mapping.data());
   free->lost = false;
   free->end = begin + mapping.size();
@@ -100,6 +105,19 @@ WatchedPages::~WatchedPages() {
 
 bool WatchedPages::lost() const noexcept {
   return slots[slot_].lost.load(std::memory_order_acquire);
+}
+
+std::uint64_t WatchedPages::losses() noexcept {
+  return loss_count.load(std::memory_order_acquire);
+}
+
+bool WatchedPages::lost_at(const std::byte* address) noexcept {
+  const auto at = reinterpret_cast<std::uintptr_t>(address);
+  return std::ranges::any_of(std::span(slots).first(slots_used), [at](const Slot& slot) {
+    const std::uintptr_t begin = slot.begin.load(std::memory_order_acquire);
+    return begin != 0 && at >= begin && at < slot.end.load(std::memory_order_relaxed) &&
+           slot.lost.load(std::memory_order_acquire);
+  });
 }
 
 }  // namespace fathom::engine

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 
 namespace fathom::engine {
@@ -24,6 +25,12 @@ class WatchedPages {
 
   // Whether a page could not be read since; the rest of the mapping reads as zeros then.
   bool lost() const noexcept;
+
+  // How many times a page of any watched mapping could not be read. What was computed between two
+  // calls with the same answer came from no lost page.
+  static std::uint64_t losses() noexcept;
+  // Whether `address` lies in a watched mapping that is lost.
+  static bool lost_at(const std::byte* address) noexcept;
 
  private:
   std::size_t slot_;

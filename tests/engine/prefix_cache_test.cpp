@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <csignal>
 #include <fstream>
+#include <optional>
 #include <random>
 #include <vector>
 
@@ -155,6 +156,77 @@ TEST(PrefixCache, MapsWhatIsLargeAndNeverWritesToIt) {
   session.append(5);
   const auto expected = joined({kTokens.begin(), kTokens.begin() + 200}, {5});
   EXPECT_EQ(copy(session.logits()), fresh_logits(expected));
+}
+
+// A session that stands on rows mapped from files, of which somebody then leaves only the header.
+class LostRowsOfPrefixCache : public testing::Test {
+ protected:
+  LostRowsOfPrefixCache() {
+    remembered(cache_in(dir_.path()), first(kTokens, 333), "a");
+    cache_ = cache_in(dir_.path(), {.map_from_bytes = 0});
+    session_.emplace(engine(), cache_);
+    EXPECT_EQ(session_->sync(first(kTokens, 334), {}, {}).reused_disk, 256);
+  }
+
+  void cut_segments() const {
+    int cut = 0;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(dir_.path())) {
+      if (entry.path().extension() != ".rows") continue;
+      std::filesystem::resize_file(entry.path(), 4096);
+      ++cut;
+    }
+    ASSERT_GT(cut, 0);
+  }
+
+  tests::TempDir dir_;
+  std::shared_ptr<PrefixCache> cache_;
+  std::optional<Session> session_;
+};
+
+TEST_F(LostRowsOfPrefixCache, AreComputedAgainInTheMiddleOfAReply) {
+  cut_segments();
+  session_->append(kTokens[334]);
+  EXPECT_EQ(copy(session_->logits()), fresh_logits(first(kTokens, 335)));
+  EXPECT_EQ(session_->tokens().size(), 335U);
+  const Prefill next = session_->sync(first(kTokens, 340), {}, {});
+  EXPECT_EQ(next.reused, 335);
+  EXPECT_GT(next.damaged, 0);
+  EXPECT_EQ(copy(session_->logits()), fresh_logits(first(kTokens, 340)));
+}
+
+TEST_F(LostRowsOfPrefixCache, AreComputedAgainAtTheNextTurn) {
+  cut_segments();
+  const Prefill next = session_->sync(first(kTokens, 400), {}, {});
+  EXPECT_EQ(next.reused + next.prefilled, 400);
+  EXPECT_GT(next.damaged, 0);
+  EXPECT_EQ(copy(session_->logits()), fresh_logits(first(kTokens, 400)));
+}
+
+TEST_F(LostRowsOfPrefixCache, AreComputedAgainWhenGoingBackIntoThem) {
+  cut_segments();
+  session_->truncate(200);
+  session_->append(5);
+  const auto expected = joined({kTokens.begin(), kTokens.begin() + 200}, {5});
+  EXPECT_EQ(copy(session_->logits()), fresh_logits(expected));
+}
+
+TEST_F(LostRowsOfPrefixCache, AreGivenToNobodyElse) {
+  Session fork = session_->fork();
+  cut_segments();
+  session_->append(kTokens[334]);
+  fork.append(7);
+  EXPECT_EQ(copy(fork.logits()),
+            fresh_logits(joined({kTokens.begin(), kTokens.begin() + 334}, {7})));
+  cache_->flush();
+  Session later(engine(), cache_in(dir_.path()));
+  later.sync(first(kTokens, 340), {}, {});
+  EXPECT_EQ(copy(later.logits()), fresh_logits(first(kTokens, 340)));
+}
+
+TEST_F(LostRowsOfPrefixCache, AreNotSaved) {
+  cut_segments();
+  EXPECT_THROW(session_->save(dir_.path() / "session"), Error);
+  EXPECT_FALSE(std::filesystem::exists(dir_.path() / "session"));
 }
 
 TEST(PrefixCache, KeepsOneCopyOfACommonPrefix) {

@@ -26,6 +26,8 @@
 namespace fathom::ui {
 namespace {
 
+constexpr int kPromptBeside = 2048;  // tokens that another session reads while one decodes
+
 using engine::Token;
 using Clock = std::chrono::steady_clock;
 
@@ -237,7 +239,12 @@ int bench(const BenchOptions& options) {
                   options.json);
     }
     for (const int count : options.decode_tokens) {
-      if (count > 0) report({.prefill = 0, .decode = count, .depth = depth, .rates = {}});
+      if (count == 0) continue;
+      report({.prefill = 0, .decode = count, .depth = depth, .rates = {}});
+      if (!options.waits) continue;
+      print_token_waits(measure_token_waits(filled, some_tokens(count, vocab_size),
+                                            some_tokens(depth + kPromptBeside, vocab_size)),
+                        count, depth, options.json);
     }
     if (!options.verify.empty()) bench_verify(filled, some_tokens(4096, vocab_size), options);
     if (options.every > 0) check_restoring(model, filled, options);

@@ -21,7 +21,8 @@ struct BenchOptions {
   int every = 0;     // tokens between lines about a filling's speed; 0: none
   std::string rounding = "official";  // cache rounding: exact, f16, official
   std::string activations = "native";
-  bool waits = false;  // also: how long a prefill is silent, and goes on after a stop
+  bool waits =
+      false;  // also: how long a prefill is silent, and goes on after a stop; tokens beside one
   bool peaks = false;  // measure the machine instead of a model
   bool json = false;
 };

@@ -1,4 +1,4 @@
-// Progress and stops of a prefill.
+// Progress and stops of a prefill, and tokens beside one.
 #include "ui/commands/bench_waits.h"
 
 #include <algorithm>
@@ -7,6 +7,7 @@
 #include <mutex>
 #include <stop_token>
 #include <thread>
+#include <vector>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -61,6 +62,35 @@ class Stopper {
   std::thread thread_;
 };
 
+// Of each token, ascending.
+std::vector<double> token_seconds(const Session& filled, std::span<const Token> tokens) {
+  Session session = filled.fork();
+  std::vector<double> took;
+  for (const Token token : tokens) {
+    const auto start = Clock::now();
+    session.append(token);
+    took.push_back(seconds(Clock::now() - start));
+  }
+  std::ranges::sort(took);
+  return took;
+}
+
+// Reads a prompt again and again in a thread of its own, until it goes.
+class Reader {
+ public:
+  Reader(const Session& filled, std::span<const Token> prompt)
+      : thread_([prompt, session = filled.fork()](const std::stop_token& stop) mutable {
+          const auto start = static_cast<int>(session.tokens().size());
+          while (!stop.stop_requested()) {
+            session.sync(prompt, {}, stop);
+            session.truncate(start);
+          }
+        }) {}
+
+ private:
+  std::jthread thread_;
+};
+
 }  // namespace
 
 BenchWaits measure_waits(const Session& filled, std::span<const Token> prompt) {
@@ -102,6 +132,36 @@ void print_waits(const BenchWaits& waits, int count, int depth, bool json) {
     fmt::print("{:<14} {:>8} {:.2f} s between reports, {:.2f} s to stop, at most ({} stops)\n",
                fmt::format("waits {}", count), depth, waits.between_reports_s, waits.to_stop_s,
                waits.stops);
+  }
+  std::fflush(stdout);
+}
+
+TokenWaits measure_token_waits(const Session& filled, std::span<const Token> tokens,
+                               std::span<const Token> prompt) {
+  const std::vector<double> alone = token_seconds(filled, tokens);
+  const Reader reader(filled, prompt);
+  const std::vector<double> beside = token_seconds(filled, tokens);
+  return {.alone = alone[alone.size() / 2],
+          .median = beside[beside.size() / 2],
+          .p95 = beside[beside.size() * 95 / 100],
+          .longest = beside.back()};
+}
+
+void print_token_waits(const TokenWaits& waits, int count, int depth, bool json) {
+  if (json) {
+    const nlohmann::ordered_json line = {{"n", count},
+                                         {"d", depth},
+                                         {"token_alone_s", waits.alone},
+                                         {"token_beside_prefill_s", waits.median},
+                                         {"token_p95_s", waits.p95},
+                                         {"token_longest_s", waits.longest}};
+    fmt::print("{}\n", line.dump());
+  } else {
+    fmt::print(
+        "{:<14} {:>8} {:.1f} ms a token alone; beside a prompt {:.2f} times that, p95 {:.2f}, "
+        "longest {:.2f}\n",
+        fmt::format("waits {}", count), depth, waits.alone * 1e3, waits.median / waits.alone,
+        waits.p95 / waits.alone, waits.longest / waits.alone);
   }
   std::fflush(stdout);
 }

@@ -1,4 +1,5 @@
-// What people wait for in a prefill: words about its progress, and its end once they stop it.
+// What people wait for: words about a prefill's progress, its end once they stop it, and a token
+// while somebody else's prompt is read.
 #pragma once
 
 #include <span>
@@ -18,5 +19,20 @@ struct BenchWaits {
 BenchWaits measure_waits(const engine::Session& filled, std::span<const engine::Token> prompt);
 
 void print_waits(const BenchWaits& waits, int count, int depth, bool json);
+
+// Seconds a token.
+struct TokenWaits {
+  double alone = 0;   // the median, of a session that has the cores to itself
+  double median = 0;  // these beside another session's prompts
+  double p95 = 0;
+  double longest = 0;
+};
+
+// Appends `tokens` to forks of `filled`: alone, then while another session reads `prompt`, again
+// and again.
+TokenWaits measure_token_waits(const engine::Session& filled, std::span<const engine::Token> tokens,
+                               std::span<const engine::Token> prompt);
+
+void print_token_waits(const TokenWaits& waits, int count, int depth, bool json);
 
 }  // namespace fathom::ui
