@@ -12,8 +12,8 @@ class LostRows : public Error {
   LostRows()
       : Error(
             "rows of the prefix cache can no longer be read from their file, expected them to "
-            "stay: "
-            "somebody cut it, or the disk may be failing; `fathom cache verify` says which") {}
+            "stay: somebody cut it, or the disk may be failing; `fathom cache verify` says which") {
+  }
 };
 
 }  // namespace fathom::engine

@@ -21,8 +21,9 @@ struct BenchOptions {
   int every = 0;     // tokens between lines about a filling's speed; 0: none
   std::string rounding = "official";  // cache rounding: exact, f16, official
   std::string activations = "native";
-  bool waits =
-      false;  // also: how long a prefill is silent, and goes on after a stop; tokens beside one
+  // Also: how long a prefill is silent, and goes on after a stop, and what a token takes beside
+  // one.
+  bool waits = false;
   bool peaks = false;  // measure the machine instead of a model
   bool json = false;
 };
