@@ -157,10 +157,15 @@ KvCache::FixedPart KvCache::make_fixed(std::int64_t bytes) {
 }
 
 KvCache::KvCache(std::shared_ptr<const CacheShape> shape)
-    : shape_(std::move(shape)), fixed_(make_fixed(shape_->fixed_bytes)) {}
+    : shape_(std::move(shape)),
+      fixed_(make_fixed(shape_->fixed_bytes)),
+      row_pages_(shape_->page_bytes) {}
 
 KvCache::KvCache(const KvCache& other)
-    : shape_(other.shape_), fixed_(make_fixed(shape_->fixed_bytes)), pages_(other.pages_) {
+    : shape_(other.shape_),
+      fixed_(make_fixed(shape_->fixed_bytes)),
+      row_pages_(other.row_pages_),
+      pages_(other.pages_) {
   length_ = other.length_;
   shared_pages_ = other.shared_pages_ = other.page_count();
   for_live_parts(*shape_, length_, [&](std::int64_t offset, std::int64_t bytes) {
@@ -180,9 +185,7 @@ bool KvCache::has_lost_rows() const noexcept {
 
 void KvCache::reserve(std::int64_t tokens) {
   const auto count = static_cast<int>((tokens + kPageTokens - 1) / kPageTokens);
-  while (page_count() < count) {
-    pages_.append(std::make_shared<std::byte[]>(size(shape_->page_bytes)));
-  }
+  while (page_count() < count) pages_.append(row_pages_.make());
   const int next = length_ / kPageTokens;
   if (next < shared_pages_) {
     auto own = std::make_shared<std::byte[]>(size(shape_->page_bytes));

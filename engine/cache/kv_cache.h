@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "engine/cache/page_list.h"
+#include "engine/cache/row_pages.h"
 #include "engine/cache/rows.h"
 #include "engine/config.h"
 
@@ -146,6 +147,7 @@ class KvCache {
 
   std::shared_ptr<const CacheShape> shape_;
   FixedPart fixed_;
+  RowPages row_pages_;
   PageList pages_;
   mutable int shared_pages_ = 0;  // the first ones: others may read them, so none is written again
   int length_ = 0;

@@ -161,20 +161,17 @@ struct Addresses {
 // Keys [first, first + count); those behind repeat the last.
 VECTOR_FUNCTION void find_tile(const RowTable& keys, std::int64_t first, int count,
                                Addresses* to) noexcept {
-  if (count <= 0) return;
   std::int64_t page = first / keys.rows_per_page;
   std::int64_t slot = first % keys.rows_per_page;
-  const std::byte* key = nullptr;
-  for (int i = 0; i < kTileKeys; ++i) {
-    if (i < count) {
-      key = keys.pages[page] + keys.offset + slot * keys.format.bytes;
-      if (++slot == keys.rows_per_page) {
-        slot = 0;
-        ++page;
-      }
-    }
-    to->keys[i] = key;
+  int i = 0;
+  while (i < count) {
+    const std::byte* key = keys.pages[page++] + keys.offset + slot * keys.format.bytes;
+    const auto of_page =
+        static_cast<int>(std::min<std::int64_t>(count - i, keys.rows_per_page - slot));
+    for (const int end = i + of_page; i < end; ++i, key += keys.format.bytes) to->keys[i] = key;
+    slot = 0;
   }
+  for (; 0 < i && i < kTileKeys; ++i) to->keys[i] = to->keys[i - 1];
 }
 
 // What sixteen keys, the lanes, do to their entries.

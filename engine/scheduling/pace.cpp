@@ -17,8 +17,15 @@ constexpr double kLayerSecondsMin = 0.05;
 constexpr double kNew = 0.25;
 constexpr double kOutlier = 2;
 
-// Of the time that decoding leaves, what a layer of prefill is cut to: layers differ.
-constexpr double kSlackUsed = 0.8;
+// Of the time that decoding leaves, what a layer of prefill is cut to; and from which part of that
+// on it is let be.
+constexpr double kSlackUsed = 0.75;
+constexpr double kNearTarget = 0.9;
+// Passes beside decoding grow and shrink by at most this.
+constexpr double kStepMax = 4;
+
+// For so many tokens after prefill began, what a token alone takes is what it took before.
+constexpr int kComparedTokens = 16;
 
 void follow(double& mean, double seconds) noexcept {
   mean = mean == 0 ? seconds : mean + kNew * (std::min(seconds, kOutlier * mean) - mean);
@@ -26,17 +33,41 @@ void follow(double& mean, double seconds) noexcept {
 
 }  // namespace
 
-void Pace::decoded(int rows, double seconds) noexcept {
+void Pace::decoded(int rows, double seconds, Turns turns) noexcept {
   assert(rows > 0);
-  follow(decode_seconds_[static_cast<std::size_t>(std::min(rows, kDecodeRowsMax))], seconds);
+  double& mean = decode_seconds_[static_cast<std::size_t>(std::min(rows, kDecodeRowsMax))];
+  follow(mean, seconds);
+  if (rows > 1) return;
+  if (turns == Turns::alone) {
+    follow(alone_seconds_, seconds);
+    tokens_beside_ = 0;
+  } else if (tokens_beside_ < kComparedTokens) {
+    ++tokens_beside_;
+    if (alone_seconds_ > 0) follow(slowdown_, std::max(1.0, seconds / alone_seconds_));
+  }
 }
 
-void Pace::prefilled(int rows, double layer_seconds) noexcept {
+void Pace::prefilled(int rows, double layer_seconds, Turns turns) noexcept {
   assert(rows > 0);
-  follow(row_seconds_, layer_seconds / rows);
+  if (turns == Turns::beside) {
+    follow(layer_seconds_, layer_seconds);
+    const double target = layer_target();
+    const bool small = layer_seconds < kNearTarget * target;
+    if (target == 0 || (rows < rows_beside_ && small)) return;
+    if (!small && layer_seconds <= target) return;
+    // A layer of twice the rows takes at most twice as long, so what grows stays below.
+    const double step = std::clamp(target / layer_seconds, 1 / kStepMax, kStepMax);
+    rows_beside_ = std::clamp(static_cast<int>(rows * step), kRowsMin, kRowsMax);
+    return;
+  }
   if (whole_pages_ || rows != rows_) return;
   if (layer_seconds > kLayerSecondsMax) rows_ = std::max(kRowsMin, rows / 2);
   if (layer_seconds < kLayerSecondsMin) rows_ = std::min(kRowsMax, rows * 2);
+}
+
+double Pace::alone_seconds() const noexcept {
+  if (alone_seconds_ > 0 && tokens_beside_ < kComparedTokens) return alone_seconds_;
+  return decode_seconds(1) / slowdown_;
 }
 
 // Of passes that were not measured: as the nearest smaller one, or else the nearest larger one.
@@ -58,11 +89,14 @@ bool Pace::fits(int rows) const noexcept {
   return decode_seconds(rows) <= delay_factor_ * alone_seconds();
 }
 
+// At least half a token's time: a layer takes that long anyway if there are few of them.
+double Pace::layer_target() const noexcept {
+  const double target = kSlackUsed * std::max(slack(1), alone_seconds() / 2);
+  return whole_pages_ ? target : std::min(target, kLayerSecondsMax);
+}
+
 int Pace::prefill_rows(bool decoding) const noexcept {
-  if (!decoding || row_seconds_ == 0 || alone_seconds() == 0) return rows_;
-  // At least half a token's time: a layer takes that long anyway if there are few of them.
-  const double seconds = kSlackUsed * std::max(delay_factor_ - 1, 0.5) * alone_seconds();
-  return std::clamp(static_cast<int>(seconds / row_seconds_), kRowsMin, rows_);
+  return decoding && alone_seconds() > 0 ? rows_beside_ : rows_;
 }
 
 }  // namespace fathom::engine

@@ -11,7 +11,9 @@ namespace fathom::engine {
 // into decode passes would not have: of a model with many experts every few rows want other ones.
 //
 // Times are what the last passes took. They follow the machine and the depth of the sessions; one
-// disturbed pass moves them little.
+// disturbed pass moves them little. A token that is alone takes less than one between layers of
+// prefill, which leave nothing of it in the caches: how much less is learnt where one turns into
+// the other.
 class Pace {
  public:
   // `delay_factor`: see SchedulingOptions. `whole_pages`: prefill passes are of kRowsMax tokens
@@ -22,14 +24,19 @@ class Pace {
         whole_pages_(whole_pages),
         rows_(whole_pages ? kRowsMax : kRowsFirst) {}
 
-  // What passes took: a decode pass of `rows` tokens, one layer of a prefill pass of so many.
-  void decoded(int rows, double seconds) noexcept;
-  void prefilled(int rows, double layer_seconds) noexcept;
+  // Whether a pass took turns with one of the other kind.
+  enum class Turns { alone, beside };
 
-  // Expected times; 0 while nothing is known.
+  // What passes took: a decode pass of `rows` tokens, the slowest layer of a prefill pass of so
+  // many.
+  void decoded(int rows, double seconds, Turns turns) noexcept;
+  void prefilled(int rows, double layer_seconds, Turns turns) noexcept;
+
+  // Expected times as things are now; 0 while nothing is known.
   double decode_seconds(int rows) const noexcept;
-  double alone_seconds() const noexcept { return decode_seconds(1); }
-  double layer_seconds(int rows) const noexcept { return rows * row_seconds_; }
+  double layer_seconds() const noexcept { return layer_seconds_; }  // of prefill beside decoding
+  // Of one token if nobody else were there.
+  double alone_seconds() const noexcept;
 
   // How long a pass of so many rows can be put off for tokens that were asked for just now.
   double slack(int rows) const noexcept;
@@ -46,11 +53,17 @@ class Pace {
  private:
   static constexpr int kRowsFirst = 32;
 
+  double layer_target() const noexcept;
+
   double delay_factor_;
   bool whole_pages_;
   std::array<double, kDecodeRowsMax + 1> decode_seconds_{};  // by rows; 0: not measured
-  double row_seconds_ = 0;                                   // of a layer, for each row
-  int rows_;  // of prefill alone: so many that a layer takes less than a stop may
+  double alone_seconds_ = 0;  // of one token, measured while nobody prefilled
+  double slowdown_ = 1;       // of one token by prefill beside it
+  int tokens_beside_ = 0;     // since alone_seconds_ was measured
+  double layer_seconds_ = 0;
+  int rows_;                    // of prefill alone: so many that a layer takes less than a stop may
+  int rows_beside_ = kRowsMin;  // of prefill beside decoding
 };
 
 }  // namespace fathom::engine

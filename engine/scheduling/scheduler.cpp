@@ -320,8 +320,8 @@ bool Scheduler::must_decode(const Job& first, Clock::time_point now) const {
     earliest = std::min(earliest, job->arrived);
     rows += static_cast<int>(job->request.tokens.size());
   }
-  const double layer = prefill_.slowest_layer() > 0 ? prefill_.slowest_layer()
-                                                    : pace_.layer_seconds(pace_.prefill_rows(true));
+  const double layer =
+      prefill_.slowest_layer() > 0 ? prefill_.slowest_layer() : pace_.layer_seconds();
   return seconds(now - earliest) + layer > pace_.slack(rows);
 }
 
@@ -345,7 +345,10 @@ void Scheduler::form_prefill(Clock::time_point now) {
   while (!prefill_.full()) {
     Job* job = queue_.first(/*decodes=*/false, now);
     if (job == nullptr) return;
-    if (!prefill_.active()) room = pace_.prefill_rows(decoding_beside(job->seat, now));
+    if (!prefill_.active()) {
+      prefill_turns_ = decoding_beside(job->seat, now) ? Turns::beside : Turns::alone;
+      room = pace_.prefill_rows(prefill_turns_ == Turns::beside);
+    }
     const auto rows = static_cast<int>(job->request.tokens.size());
     // A few tokens less of a pass cost nothing, but few tokens more cost a pass.
     if (room < std::min(rows, Pace::kRowsMin)) return;
@@ -374,6 +377,7 @@ void Scheduler::step(Lock& lock, Lane& lane) {
     return;
   }
   busy_ = true;
+  if (&lane == &prefill_) decode_turns_ = Turns::beside;
   lock.unlock();
   bool through = false;
   bool short_of_memory = false;
@@ -447,7 +451,7 @@ void Scheduler::fail(Lane& lane, const std::exception_ptr& failure) {
 void Scheduler::complete(Lane& lane) {
   const auto count = static_cast<int>(lane.jobs().size());
   if (&lane == &prefill_) {
-    pace_.prefilled(lane.rows(), lane.slowest_layer());
+    pace_.prefilled(lane.rows(), lane.slowest_layer(), prefill_turns_);
     returned_ = Clock::now();
     for (const Job* job : lane.jobs()) {
       if (!job->request.goes_on && job->rows == std::ssize(job->request.tokens)) continue;
@@ -457,7 +461,8 @@ void Scheduler::complete(Lane& lane) {
     }
   } else {
     decode_seconds_ = lane.seconds();
-    pace_.decoded(lane.rows(), decode_seconds_);
+    pace_.decoded(lane.rows(), decode_seconds_, decode_turns_);
+    decode_turns_ = Turns::alone;
     decoded_ = Clock::now();
     ++decode_passes_;
     expected_ = count;

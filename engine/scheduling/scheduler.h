@@ -68,6 +68,7 @@ class Scheduler {
 
  private:
   using Clock = Report::Clock;
+  using Turns = Pace::Turns;
 
   int compute(const Request& request, Seat& seat);
   void claim(Seat& seat, std::int64_t bytes);
@@ -116,7 +117,9 @@ class Scheduler {
   std::vector<Seat*> admitted_;
   Lane decode_, prefill_;
   Pace pace_;
-  bool prefill_due_ = false;  // a layer of it, before the next decode pass
+  Turns prefill_turns_ = Turns::alone;  // of the prefill pass, from its start
+  Turns decode_turns_ = Turns::alone;   // of the next decode pass, as far as known
+  bool prefill_due_ = false;            // a layer of it, before the next decode pass
   std::uint64_t decode_passes_ = 0;
   int expected_ = 0;                     // sessions of the last decode pass that are not back yet
   Clock::time_point decoded_{};          // its end

@@ -119,6 +119,37 @@ TEST_P(AttentionKernelsTest, GiveAHeadTheSameBitsInEveryGroup) {
   }
 }
 
+// Of one row, next to a sink that weighs nothing, attention returns the row.
+TEST_P(AttentionKernelsTest, ReadEveryCodeTimesEveryPowerOfTwo) {
+  const RowFormat format = format_of(RowForm::packed_row, 320, 64);
+  StoredRows rows(format, 1, 8);
+  const std::vector<float> q(320);
+  const std::vector<float> sinks{-1e30F};
+  const auto read = [&](const Kernels& set) {
+    std::vector<float> scratch(static_cast<std::size_t>(set.attend_scratch(1, format.width, 1)));
+    std::vector<float> out(static_cast<std::size_t>(format.width));
+    set.attend({.q = q.data(),
+                .heads = 1,
+                .rows = rows.addresses.data(),
+                .count = 1,
+                .format = &format,
+                .sinks = sinks.data(),
+                .scale = 1,
+                .out = out.data(),
+                .scratch = scratch.data()});
+    return out;
+  };
+  for (int code = 0; code < 256; ++code) {
+    const bool is_nan = code % 128 == 127;
+    rows.bytes[static_cast<std::size_t>(code)] = static_cast<std::byte>(is_nan ? 0 : code);
+  }
+  // Beyond these a value leaves the range of f32 or its normal numbers.
+  for (int power = 10; power < 246; ++power) {
+    std::fill(rows.bytes.begin() + 256 + 2 * 64, rows.bytes.end(), static_cast<std::byte>(power));
+    EXPECT_EQ(read(kernels()), read(kReference)) << "scale " << power;
+  }
+}
+
 TEST_P(AttentionKernelsTest, KeepNaN) {
   StoredRows rows(format_of(RowForm::packed_row, 128, 64), 5, 8);
   rows.bytes[static_cast<std::size_t>(2 * rows.format.bytes + 7)] = std::byte{0x7F};
