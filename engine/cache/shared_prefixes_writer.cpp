@@ -29,9 +29,9 @@ constexpr std::int64_t kMeasuresPerLimit = 16;
 
 // The writer rests so many times as long as its last task took of a core, unless somebody waits for
 // it, a moment does, or half of the queue is full: an engine's thread that it displaces holds up
-// all the others. Of a core that writes 1 GB/s it leaves 16 MB/s; 344 tokens/s of V4-Flash are 1.2
+// all the others. Of a core that writes 1 GB/s it leaves 8 MB/s; 344 tokens/s of V4-Flash are 1.2
 // MB/s.
-constexpr double kRestPerWork = 60;
+constexpr double kRestPerWork = 120;
 
 // What a timeline's ends may take on disk beside the newest: 64 steps of a small model, none of
 // V4-Flash, where one takes 15 MB and 200 of them would outweigh the rows.

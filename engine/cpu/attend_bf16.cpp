@@ -7,7 +7,8 @@
 //   values  [row / 2][column][2] out[head][column] += Σ_row weight · value, lanes are columns
 //
 // because an instruction multiplies pairs of neighbours: of columns in the first product, of rows
-// in the second. With heads as lanes the softmax needs no sums across lanes.
+// in the second. Keys are used up tile by tile and stay within an L1 cache. With heads as lanes the
+// softmax needs no sums across lanes.
 //
 // One order of sums, whatever the tile: a score walks its columns upwards and an output its rows,
 // pair by pair, in one accumulator. Blocks are counted from the query's first row. How heads are
@@ -32,9 +33,11 @@ namespace fathom::engine::cpu {
 namespace {
 
 constexpr int kLanes = 16;
-// Rows of a block: a multiple of every tile. 96 rows of width 512 as keys and as values, 64 heads
-// of queries and outputs are 400 KiB, within an L2 cache of 1 MiB.
+// Rows of a block. 96 rows of width 512 as values, 64 heads of queries and outputs are 300 KiB,
+// within an L2 cache of 1 MiB.
 constexpr int kRows = 96;
+// Rows whose keys are there at a time: a multiple of every tile, and kRows one of it.
+constexpr int kKeyRows = 12;
 constexpr int kTileVectors = 4;  // × kTileHeads accumulators, and the operands, fill the registers
 constexpr int kTileHeads = 6;
 constexpr int kColumns = 32;  // bf16 in a vector
@@ -48,7 +51,7 @@ struct Scratch {
   int vectors = 0;  // of heads
   std::int64_t width = 0;
   std::uint16_t* queries = nullptr;  // [vectors][width / 2][kLanes][2]
-  std::uint16_t* keys = nullptr;     // [kRows][width]
+  std::uint16_t* keys = nullptr;     // [kKeyRows][width]
   std::uint16_t* values = nullptr;   // [kRows / 2][width][2]
   float* scores = nullptr;           // [kRows][vectors · kLanes]
   std::uint16_t* weights = nullptr;  // [kRows / 2][vectors · kLanes][2]
@@ -60,7 +63,7 @@ struct Scratch {
 std::int64_t layout(int heads, int width, float* memory, Scratch* scratch) noexcept {
   const int vectors = (heads + kLanes - 1) / kLanes;
   const std::int64_t lanes = std::int64_t{vectors} * kLanes;
-  const std::int64_t sizes[] = {lanes * width / 2, std::int64_t{kRows} * width / 2,
+  const std::int64_t sizes[] = {lanes * width / 2, std::int64_t{kKeyRows} * width / 2,
                                 std::int64_t{kRows} * width / 2, kRows * lanes, kRows * lanes / 2};
   std::int64_t total = kLanes;  // to reach a cache line
   for (const std::int64_t size : sizes) total += size;
@@ -188,16 +191,17 @@ VECTOR_FUNCTION __m512i load_columns(const RowFormat& format, const std::byte* r
   return codes_to_bf16(row + c, std::to_integer<std::uint32_t>(scale));
 }
 
-VECTOR_FUNCTION void unpack_rows(const AttendTask& task, int first, int count,
+// `count` rows from `row` of the block on, which begins at row `first` of the task.
+VECTOR_FUNCTION void unpack_rows(const AttendTask& task, int first, int row, int count,
                                  const Scratch& to) noexcept {
   const __m512i low = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8,
                                        39, 7, 38, 6, 37, 5, 36, 4, 35, 3, 34, 2, 33, 1, 32, 0);
   const __m512i high = _mm512_add_epi16(low, _mm512_set1_epi16(16));
   for (int j = 0; j < count; j += 2) {
-    const std::byte* even = task.rows[first + j];
-    const std::byte* odd = j + 1 < count ? task.rows[first + j + 1] : nullptr;
+    const std::byte* even = task.rows[first + row + j];
+    const std::byte* odd = j + 1 < count ? task.rows[first + row + j + 1] : nullptr;
     std::uint16_t* keys = to.keys + j * to.width;
-    std::uint16_t* values = to.values + j * to.width;
+    std::uint16_t* values = to.values + (row + j) * to.width;
     for (int c = 0; c < to.width; c += kColumns) {
       const __m512i a = load_columns(*task.format, even, c);
       const __m512i b =
@@ -231,11 +235,12 @@ VECTOR_FUNCTION void pack_queries(const AttendTask& task, const Scratch& to) noe
 }
 
 // --------------------------------------------------------------------------------------- scores
+// Of rows from `key_row` of the keys on, which are those from `row` of the block on.
 template <int vectors, int rows>
-VECTOR_FUNCTION void score_tile(const Scratch& s, int vector, int row) noexcept {
+VECTOR_FUNCTION void score_tile(const Scratch& s, int vector, int key_row, int row) noexcept {
   const std::int64_t half = s.width / 2;
   const std::uint16_t* q = s.queries + vector * half * kLanes * 2;
-  const std::uint16_t* keys = s.keys + row * s.width;
+  const std::uint16_t* keys = s.keys + key_row * s.width;
   __m512 sum[rows][vectors];
 #pragma GCC unroll 12
   for (int r = 0; r < rows; ++r) {
@@ -263,20 +268,18 @@ VECTOR_FUNCTION void score_tile(const Scratch& s, int vector, int row) noexcept 
   }
 }
 
-// Scores of `count` rows, rounded up to a tile: what lies behind them is never used.
-VECTOR_FUNCTION void score_rows(const Scratch& s, int count) noexcept {
-  for (int row = 0; row < count; row += 12) {
-    int v = 0;
-    for (; v + 4 <= s.vectors; v += 4) {
-      score_tile<4, 6>(s, v, row);
-      score_tile<4, 6>(s, v, row + 6);
-    }
-    if (v + 2 <= s.vectors) {
-      score_tile<2, 12>(s, v, row);
-      v += 2;
-    }
-    if (v < s.vectors) score_tile<1, 12>(s, v, row);
+// Scores of kKeyRows rows from `row` of the block on; what lies behind the last is never used.
+VECTOR_FUNCTION void score_rows(const Scratch& s, int row) noexcept {
+  int v = 0;
+  for (; v + 4 <= s.vectors; v += 4) {
+    score_tile<4, kKeyRows / 2>(s, v, 0, row);
+    score_tile<4, kKeyRows / 2>(s, v, kKeyRows / 2, row + kKeyRows / 2);
   }
+  if (v + 2 <= s.vectors) {
+    score_tile<2, kKeyRows>(s, v, 0, row);
+    v += 2;
+  }
+  if (v < s.vectors) score_tile<1, kKeyRows>(s, v, 0, row);
 }
 
 // -------------------------------------------------------------------------------------- softmax
@@ -423,8 +426,10 @@ VECTOR_FUNCTION void attend(const AttendTask& task) noexcept {
   std::fill_n(task.out, task.heads * s.width, 0.0F);
   for (int first = 0; first < task.count; first += kRows) {
     const int count = std::min(kRows, task.count - first);
-    unpack_rows(task, first, count, s);
-    score_rows(s, count);
+    for (int row = 0; row < count; row += kKeyRows) {
+      unpack_rows(task, first, row, std::min(kKeyRows, count - row), s);
+      score_rows(s, row);
+    }
     weigh_rows(s, count, task.scale);
     const int next = first + count;
     const RowsAhead ahead{.rows = task.rows + next,

@@ -162,9 +162,8 @@ VECTOR_FUNCTION Floats load_e4m3(const std::byte* p, float scale) noexcept {
 
 // The 16 values of E2M1, scaled; a permute takes the low four bits of each lane as its index.
 VECTOR_FUNCTION Floats e2m1_values(float half_scale) noexcept {
-  return _mm512_mul_ps(
-      _mm512_setr_ps(0, 1, 2, 3, 4, 6, 8, 12, -0.0F, -1, -2, -3, -4, -6, -8, -12),
-      _mm512_set1_ps(half_scale));
+  return _mm512_mul_ps(_mm512_setr_ps(0, 1, 2, 3, 4, 6, 8, 12, -0.0F, -1, -2, -3, -4, -6, -8, -12),
+                       _mm512_set1_ps(half_scale));
 }
 
 // 32 codes in 16 bytes: entry j in the low nibble of byte j, entry j + 16 in the high one.
@@ -186,7 +185,32 @@ VECTOR_FUNCTION void load_e2m1_pairs(const std::byte* p, float scale, Floats* ou
 
 #include "engine/cpu/vector_kernels.h"
 
-constexpr Kernels kPlain = kernels_named</*precise=*/false>("avx512");
+// Sixteen at a time: what reaches is moved to the front of a vector and stored with the rest of it.
+VECTOR_TARGET int list_reaching(const float* scores, int count, float threshold,
+                                std::uint32_t* rows) noexcept {
+  const __m512 least = _mm512_set1_ps(threshold);
+  __m512i row = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  int found = 0;
+  int j = 0;
+  for (; j + 16 <= count; j += 16) {
+    const __mmask16 reaches = _mm512_cmp_ps_mask(_mm512_loadu_ps(scores + j), least, _CMP_NLT_UQ);
+    _mm512_storeu_si512(rows + found, _mm512_maskz_compress_epi32(reaches, row));
+    found += std::popcount(reaches);
+    row = _mm512_add_epi32(row, _mm512_set1_epi32(16));
+  }
+  for (; j < count; ++j) {
+    rows[found] = static_cast<std::uint32_t>(j);
+    found += static_cast<int>(!(scores[j] < threshold));
+  }
+  return found;
+}
+
+constexpr Kernels with_list(Kernels set) noexcept {
+  set.list_reaching = list_reaching;
+  return set;
+}
+
+constexpr Kernels kPlain = with_list(kernels_named</*precise=*/false>("avx512"));
 
 // Weights that keep f32 activations are done here, rounded forms have kernels of their own.
 template <auto multiply_int8>
@@ -226,6 +250,6 @@ const Kernels kAmx = with_attention(with_index(with_products(kPlain, "amx", inte
                                                              multiply_native_amx, round_avx512),
                                                index_scores_avx512_vnni, index_scratch_avx512_vnni),
                                     attend_bf16_avx512, attend_scratch_bf16_avx512);
-const Kernels kAvx512Precise = kernels_named</*precise=*/true>("avx512");
+const Kernels kAvx512Precise = with_list(kernels_named</*precise=*/true>("avx512"));
 
 }  // namespace fathom::engine::cpu

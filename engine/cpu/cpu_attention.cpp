@@ -261,8 +261,8 @@ void CpuBackend::choose(const IndexQuery& query, Range queries, const float* sco
     if (visible == wanted) {
       std::iota(rows, rows + wanted, 0);
     } else {
-      top_rows(scores + static_cast<std::int64_t>(i - queries.first) * stride, visible, wanted,
-               worker.ranks.data(), rows);
+      top_rows(kernels_, scores + static_cast<std::int64_t>(i - queries.first) * stride, visible,
+               wanted, worker.ranks.data(), rows);
     }
   }
 }

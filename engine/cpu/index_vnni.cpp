@@ -124,8 +124,8 @@ VECTOR_FUNCTION WholeQuery whole_query(const IndexTask& task, int i, float* memo
 }
 
 // ----------------------------------------------------------------------------------------- keys
-// Rows become columns, in dwords.
-VECTOR_FUNCTION void transpose(__m512i* rows) noexcept {
+// Rows become columns, in dwords. Always inlined: as a call its rows would go through memory.
+VECTOR_TARGET [[gnu::always_inline]] inline void transpose(__m512i* rows) noexcept {
   __m512i pairs[kLanes];
 #pragma GCC unroll 8
   for (int i = 0; i < kLanes; i += 2) {

@@ -104,6 +104,10 @@ struct Kernels {
   std::int64_t (*attend_scratch)(int heads, int width, int count) noexcept;  // in floats
   void (*index_scores)(const IndexTask& task) noexcept;
   std::int64_t (*index_scratch)(int heads, int width) noexcept;  // in floats
+  // rows: which scores are not below the threshold, NaN among them, in order; others of the first
+  // `count` may be overwritten. Returns how many.
+  int (*list_reaching)(const float* scores, int count, float threshold,
+                       std::uint32_t* rows) noexcept;
   // As rows.h load().
   void (*load)(const RowFormat& format, const std::byte* stored, float* row) noexcept;
 };
@@ -125,6 +129,9 @@ ActivationForm always_f32(Format weights) noexcept;
 // These serve the precise sets too: f32 products and exponentials round more often than their sums.
 void plain_scale(const float* x, double factor, const float* weight, int width, float* y) noexcept;
 void plain_swiglu(float* gate, const float* up, int width, float limit) noexcept;
+
+int plain_list_reaching(const float* scores, int count, float threshold,
+                        std::uint32_t* rows) noexcept;
 
 // All sets, best first.
 std::span<const std::string_view> kernel_names() noexcept;

@@ -149,6 +149,17 @@ void plain_swiglu(float* gate, const float* up, int width, float limit) noexcept
   }
 }
 
+// Without branches: which scores reach the threshold has no pattern.
+int plain_list_reaching(const float* scores, int count, float threshold,
+                        std::uint32_t* rows) noexcept {
+  int found = 0;
+  for (int j = 0; j < count; ++j) {
+    rows[found] = static_cast<std::uint32_t>(j);
+    found += static_cast<int>(!(scores[j] < threshold));
+  }
+  return found;
+}
+
 const Kernels kReference = {
     .name = "reference",
     .form = always_f32,
@@ -164,6 +175,7 @@ const Kernels kReference = {
     .attend_scratch = attend_scratch,
     .index_scores = index_scores,
     .index_scratch = index_scratch,
+    .list_reaching = plain_list_reaching,
     .load = engine::load,
 };
 

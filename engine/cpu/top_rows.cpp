@@ -65,14 +65,10 @@ float guess(const float* scores, int count, int wanted, std::uint32_t* ranks) no
 }
 
 // False, without rows, if too few or very many scores reach the guess.
-bool choose_by_guess(const float* scores, int count, int wanted, std::uint32_t* ranks,
-                     std::int32_t* rows) noexcept {
+bool choose_by_guess(const Kernels& kernels, const float* scores, int count, int wanted,
+                     std::uint32_t* ranks, std::int32_t* rows) noexcept {
   const float threshold = guess(scores, count, wanted, ranks);
-  int found = 0;
-  for (int j = 0; j < count; ++j) {
-    ranks[found] = static_cast<std::uint32_t>(j);
-    found += static_cast<int>(!(scores[j] < threshold));  // NaN too: its rank decides
-  }
+  const int found = kernels.list_reaching(scores, count, threshold, ranks);
   if (found < wanted || found > count / 2) return false;
   std::uint32_t* found_ranks = ranks + found;
   for (int i = 0; i < found; ++i) found_ranks[i] = rank_of(scores[ranks[i]]);
@@ -111,10 +107,10 @@ void choose_by_counting(const float* scores, int count, int wanted, std::uint32_
 
 }  // namespace
 
-void top_rows(const float* scores, int count, int wanted, std::uint32_t* ranks,
-              std::int32_t* rows) noexcept {
+void top_rows(const Kernels& kernels, const float* scores, int count, int wanted,
+              std::uint32_t* ranks, std::int32_t* rows) noexcept {
   assert(0 < wanted && wanted < count);
-  if (count >= kSampledMin && choose_by_guess(scores, count, wanted, ranks, rows)) return;
+  if (count >= kSampledMin && choose_by_guess(kernels, scores, count, wanted, ranks, rows)) return;
   choose_by_counting(scores, count, wanted, ranks, rows);
 }
 

@@ -656,5 +656,6 @@ constexpr Kernels kernels_named(std::string_view name) noexcept {
           .attend_scratch = attend_scratch,
           .index_scores = index_scores<precise>,
           .index_scratch = index_scratch,
+          .list_reaching = plain_list_reaching,
           .load = load_row};
 }

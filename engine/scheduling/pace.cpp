@@ -17,10 +17,11 @@ constexpr double kLayerSecondsMin = 0.05;
 constexpr double kNew = 0.25;
 constexpr double kOutlier = 2;
 
-// Of the time that decoding leaves, what a layer of prefill is cut to; and from which part of that
-// on it is let be.
+// Of the time that decoding leaves, what prefill may use: layers differ, and so do tokens. And the
+// part of that from which on a layer is let be.
 constexpr double kSlackUsed = 0.75;
 constexpr double kNearTarget = 0.9;
+constexpr double kLeastOfToken = 0.3;
 // Passes beside decoding grow and shrink by at most this.
 constexpr double kStepMax = 4;
 
@@ -82,16 +83,16 @@ double Pace::decode_seconds(int rows) const noexcept {
 }
 
 double Pace::slack(int rows) const noexcept {
-  return delay_factor_ * alone_seconds() - decode_seconds(rows);
+  return kSlackUsed * (delay_factor_ * alone_seconds() - decode_seconds(rows));
 }
 
 bool Pace::fits(int rows) const noexcept {
   return decode_seconds(rows) <= delay_factor_ * alone_seconds();
 }
 
-// At least half a token's time: a layer takes that long anyway if there are few of them.
+// At least some of a token's time: a layer takes that long anyway if there are few of them.
 double Pace::layer_target() const noexcept {
-  const double target = kSlackUsed * std::max(slack(1), alone_seconds() / 2);
+  const double target = std::max(slack(1), kLeastOfToken * alone_seconds());
   return whole_pages_ ? target : std::min(target, kLayerSecondsMax);
 }
 

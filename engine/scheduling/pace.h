@@ -38,7 +38,8 @@ class Pace {
   // Of one token if nobody else were there.
   double alone_seconds() const noexcept;
 
-  // How long a pass of so many rows can be put off for tokens that were asked for just now.
+  // How long a pass of so many rows can be put off for tokens that were asked for just now, with
+  // something left for what nobody foresees.
   double slack(int rows) const noexcept;
   // Whether tokens of so many sessions may be computed together without any being late.
   bool fits(int rows) const noexcept;
@@ -46,7 +47,7 @@ class Pace {
   // Tokens of the next prefill pass. `decoding`: sessions decode beside it.
   int prefill_rows(bool decoding) const noexcept;
 
-  static constexpr int kRowsMin = 16;
+  static constexpr int kRowsMin = 8;
   static constexpr int kRowsMax = 128;  // a page; more gain little and take more memory
   static constexpr int kDecodeRowsMax = 64;
 

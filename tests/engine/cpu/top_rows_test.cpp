@@ -13,10 +13,22 @@
 namespace fathom::engine::cpu {
 namespace {
 
-std::vector<std::int32_t> chosen(const std::vector<float>& scores, int wanted) {
+std::vector<std::int32_t> chosen_by(const Kernels& kernels, const std::vector<float>& scores,
+                                    int wanted) {
   std::vector<std::uint32_t> ranks(scores.size());
   std::vector<std::int32_t> rows(static_cast<std::size_t>(wanted));
-  top_rows(scores.data(), static_cast<int>(scores.size()), wanted, ranks.data(), rows.data());
+  top_rows(kernels, scores.data(), static_cast<int>(scores.size()), wanted, ranks.data(),
+           rows.data());
+  return rows;
+}
+
+// By the plain twin, and by every set that this machine has.
+std::vector<std::int32_t> chosen(const std::vector<float>& scores, int wanted) {
+  std::vector<std::int32_t> rows = chosen_by(kReference, scores, wanted);
+  for (const Kernels* set : {&kAvx2, &kAvx512, &kAvx512Precise}) {
+    if (!machine_has(set->name)) continue;
+    EXPECT_EQ(chosen_by(*set, scores, wanted), rows) << set->name;
+  }
   return rows;
 }
 
