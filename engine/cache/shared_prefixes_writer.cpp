@@ -27,11 +27,14 @@ constexpr std::int64_t kQueueBytesMax = std::int64_t{1} << 30;
 constexpr std::int64_t kMeasureEvery = std::int64_t{16} << 20;
 constexpr std::int64_t kMeasuresPerLimit = 16;
 
-// The writer rests so many times as long as its last task took of a core, unless somebody waits for
-// it, a moment does, or half of the queue is full: an engine's thread that it displaces holds up
-// all the others. Of a core that writes 1 GB/s it leaves 8 MB/s; 344 tokens/s of V4-Flash are 1.2
-// MB/s.
+// The writer rests so many times as long as its last tasks took of a core, unless somebody waits
+// for it, a moment does, or half of the queue is full: an engine's thread that it displaces holds
+// up all the others. Of a core that writes 1 GB/s it leaves 8 MB/s; 344 tokens/s of V4-Flash
+// are 1.2 MB/s.
 constexpr double kRestPerWork = 120;
+// And only after it has worked for so long, if there is so much to do: every time that it wakes
+// costs them more than the work itself.
+constexpr double kWorkSeconds = 0.001;
 
 // What a timeline's ends may take on disk beside the newest: 64 steps of a small model, none of
 // V4-Flash, where one takes 15 MB and 200 of them would outweigh the rows.
@@ -110,6 +113,7 @@ void PrefixCache::Parts::write_tasks(const std::stop_token& stop) {
            std::ranges::any_of(
                queue_, [](const Task& task) { return std::holds_alternative<MomentTask>(task); });
   };
+  double worked = 0;  // since the last rest
   std::unique_lock lock(mutex_);
   while (changed_.wait(lock, stop, [this] { return !queue_.empty() || hold_due_; })) {
     if (hold_due_) hold_files();
@@ -124,10 +128,12 @@ void PrefixCache::Parts::write_tasks(const std::stop_token& stop) {
     lock.unlock();
     const double began = thread_seconds();
     perform(task);
-    const std::chrono::duration<double> rest(kRestPerWork * (thread_seconds() - began));
+    worked += thread_seconds() - began;
     lock.lock();
     writing_ = false;
     if (queue_.empty()) changed_.notify_all();
+    if (worked < kWorkSeconds && !queue_.empty()) continue;
+    const std::chrono::duration<double> rest(kRestPerWork * std::exchange(worked, 0));
     changed_.wait_for(lock, stop, rest, hurries);
   }
 }
