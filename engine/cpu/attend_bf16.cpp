@@ -387,13 +387,11 @@ template <int vectors>
 VECTOR_FUNCTION void add_columns(const Scratch& s, int pairs, int heads, std::int64_t column,
                                  RowsAhead& ahead, float* out) noexcept {
   int h = 0;
-  for (; h + kTileHeads <= heads; h += kTileHeads) {
+  // Eight at the end are twice four: two alone leave half of the sums' registers empty.
+  for (; h + kTileHeads <= heads && heads - h != 8; h += kTileHeads) {
     add_tile<kTileHeads, vectors>(s, pairs, h, column, ahead, out);
   }
-  if (h + 4 <= heads) {
-    add_tile<4, vectors>(s, pairs, h, column, ahead, out);
-    h += 4;
-  }
+  for (; h + 4 <= heads; h += 4) add_tile<4, vectors>(s, pairs, h, column, ahead, out);
   if (h + 2 <= heads) {
     add_tile<2, vectors>(s, pairs, h, column, ahead, out);
     h += 2;
