@@ -3,12 +3,11 @@
 
 #include <algorithm>
 #include <mutex>
-#include <new>
-#include <utility>
 #include <vector>
 
-#include <sys/mman.h>
 #include <unistd.h>
+
+#include "engine/offload/page_memory.h"
 
 namespace fathom::engine {
 namespace {
@@ -28,23 +27,12 @@ class RowPages::Region {
   explicit Region(std::int64_t page_bytes)
       : page_bytes_(page_bytes),
         bytes_(std::max(kRegionBytes, round_up(kRegionPages * page_bytes, kHugePage))),
+        memory_(bytes_ + kHugePage),  // huge pages begin at multiples of their size
         released_(static_cast<std::size_t>(bytes_ / page_bytes)) {
-    // Huge pages begin at multiples of their size, so one more is mapped and what lies around cut.
-    const auto mapped = static_cast<std::size_t>(bytes_ + kHugePage);
-    void* memory =
-        ::mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) throw std::bad_alloc();
-    auto* first = static_cast<std::byte*>(memory);
-    const auto address = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(memory));
-    const std::int64_t before = round_up(address, kHugePage) - address;
-    begin_ = first + before;
-    if (before > 0) ::munmap(first, static_cast<std::size_t>(before));
-    ::munmap(begin_ + bytes_, static_cast<std::size_t>(kHugePage - before));
-    ::madvise(begin_, static_cast<std::size_t>(bytes_), MADV_HUGEPAGE);  // if it has any
+    std::byte* first = memory_.bytes().data();
+    const auto address = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(first));
+    begin_ = first + (round_up(address, kHugePage) - address);
   }
-  Region(const Region&) = delete;
-  Region& operator=(const Region&) = delete;
-  ~Region() { ::munmap(begin_, static_cast<std::size_t>(bytes_)); }
 
   int pages() const noexcept { return static_cast<int>(released_.size()); }
   std::byte* page(int index) const noexcept { return begin_ + index * page_bytes_; }
@@ -60,7 +48,7 @@ class RowPages::Region {
         is_used(begin / unit * unit, begin) ? round_up(begin, unit) : begin / unit * unit;
     const std::int64_t to =
         is_used(end, round_up(end, unit)) ? end / unit * unit : round_up(end, unit);
-    if (to > from) ::madvise(begin_ + from, static_cast<std::size_t>(to - from), MADV_DONTNEED);
+    if (to > from) give_back({begin_ + from, static_cast<std::size_t>(to - from)});
   }
 
  private:
@@ -77,6 +65,7 @@ class RowPages::Region {
 
   std::int64_t page_bytes_;
   std::int64_t bytes_;
+  PageMemory memory_;
   std::byte* begin_ = nullptr;
   std::mutex mutex_;
   std::vector<bool> released_;  // guarded by mutex_

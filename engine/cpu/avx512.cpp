@@ -185,22 +185,21 @@ VECTOR_FUNCTION void load_e2m1_pairs(const std::byte* p, float scale, Floats* ou
 
 #include "engine/cpu/vector_kernels.h"
 
-// Sixteen at a time: what reaches is moved to the front of a vector and stored with the rest of it.
+// Sixteen at a time: what reaches is moved to the front of a vector.
 VECTOR_TARGET int list_reaching(const float* scores, int count, float threshold,
                                 std::uint32_t* rows) noexcept {
   const __m512 least = _mm512_set1_ps(threshold);
   __m512i row = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
   int found = 0;
-  int j = 0;
-  for (; j + 16 <= count; j += 16) {
-    const __mmask16 reaches = _mm512_cmp_ps_mask(_mm512_loadu_ps(scores + j), least, _CMP_NLT_UQ);
-    _mm512_storeu_si512(rows + found, _mm512_maskz_compress_epi32(reaches, row));
-    found += std::popcount(reaches);
+  for (int j = 0; j < count; j += 16) {
+    const auto lanes = static_cast<__mmask16>(count - j >= 16 ? 0xFFFF : (1 << (count - j)) - 1);
+    const __mmask16 reaches = _mm512_mask_cmp_ps_mask(
+        lanes, _mm512_maskz_loadu_ps(lanes, scores + j), least, _CMP_NLT_UQ);
+    const int more = std::popcount(reaches);
+    _mm512_mask_storeu_epi32(rows + found, static_cast<__mmask16>((1 << more) - 1),
+                             _mm512_maskz_compress_epi32(reaches, row));
+    found += more;
     row = _mm512_add_epi32(row, _mm512_set1_epi32(16));
-  }
-  for (; j < count; ++j) {
-    rows[found] = static_cast<std::uint32_t>(j);
-    found += static_cast<int>(!(scores[j] < threshold));
   }
   return found;
 }

@@ -36,8 +36,7 @@ void follow(double& mean, double seconds) noexcept {
 
 void Pace::decoded(int rows, double seconds, Turns turns) noexcept {
   assert(rows > 0);
-  double& mean = decode_seconds_[static_cast<std::size_t>(std::min(rows, kDecodeRowsMax))];
-  follow(mean, seconds);
+  follow(decode_seconds_[static_cast<std::size_t>(std::min(rows, kDecodeRowsMax))], seconds);
   if (rows > 1) return;
   if (turns == Turns::alone) {
     follow(alone_seconds_, seconds);
