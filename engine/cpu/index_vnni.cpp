@@ -31,6 +31,7 @@
 
 #define VECTOR_TARGET [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]]
 #define VECTOR_FUNCTION VECTOR_TARGET inline
+#define VECTOR_INLINE VECTOR_TARGET [[gnu::always_inline]] inline
 
 namespace fathom::engine::cpu {
 namespace {
@@ -39,7 +40,7 @@ constexpr int kWidthMax = 128;  // V4's, and halves and quarters; others go to t
 constexpr int kLanes = 16;
 constexpr int kVectors = 4;                   // × kLanes keys in a tile
 constexpr int kTileKeys = kVectors * kLanes;  // 8 KiB as bytes, a quarter of an L1 cache
-constexpr int kTileHeads = 6;                 // × kVectors accumulators
+constexpr int kTileHeads = 4;                 // × kVectors dots at a time
 constexpr int kOctavesMax = 2;                // between the largest and the smallest scale
 constexpr int kGroupsMax = kWidthMax / kKeyGroup;
 constexpr int kWholeMax = 12 << kOctavesMax;  // 12 halves are the largest FP4 value
@@ -271,46 +272,116 @@ VECTOR_FUNCTION void prefetch(const std::byte* key) noexcept {
   asm volatile("prefetcht0 %0" : : "m"(key[width / 2]));
 }
 
-// sums[v] += Σ weights[h] · max(0, q[h] · keys) over `heads` heads from `head` on.
-// `ahead`: keys to ask for, one a head, or null; spread over the steps, as only so many requests
-// are under way at a time. Not inlined: among more code g++ 12 keeps the sums in memory.
+// Dots of some heads with the keys of a tile: entry h · kVectors + v.
+template <int heads>
+struct Dots {
+  static constexpr int kCount = heads * kVectors;
+
+  __m512i of[kCount];
+};
+
+// Of heads from `head` on: where their sums start.
+template <int heads>
+VECTOR_INLINE void start(const WholeQuery& query, int head, Dots<heads>& dots) noexcept {
+#pragma GCC unroll 16
+  for (int i = 0; i < dots.kCount; ++i) {
+    dots.of[i] = _mm512_set1_epi32(query.starts[head + i / kVectors]);
+  }
+}
+
+// Four entries of every key and head.
 template <int width, int heads>
-VECTOR_TARGET [[gnu::noinline]] void add_heads(const WholeQuery& query, int head, const Tile& tile,
+VECTOR_INLINE void add_step(const Tile& tile, const std::int8_t* values, int step,
+                            Dots<heads>& dots) noexcept {
+  __m512i keys[kVectors];
+#pragma GCC unroll 4
+  for (int v = 0; v < kVectors; ++v) keys[v] = tile.keys[step][v];
+#pragma GCC unroll 4
+  for (int h = 0; h < heads; ++h) {
+    std::int32_t four = 0;
+    std::memcpy(&four, values + h * width + 4 * step, sizeof four);
+    const __m512i q = _mm512_set1_epi32(four);
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) add_products(dots.of[h * kVectors + v], keys[v], q);
+  }
+}
+
+// Asks for one of the next tile's keys every few steps: as many as heads in a group.
+template <int width>
+VECTOR_INLINE void ask_ahead(const std::byte* const* keys, int head, int step) noexcept {
+  constexpr int kStepsPerKey = width / 4 / kTileHeads;
+  if (keys == nullptr || step % kStepsPerKey != 0) return;
+  prefetch<width>(keys[head + step / kStepsPerKey]);
+}
+
+// sums[v] += weight · max(0, dot). The sum stays in memory: registers are for dots.
+VECTOR_INLINE void weigh(__m512i dot, float weight, __m512* sum) noexcept {
+  __m512 value = _mm512_cvtepi32_ps(_mm512_max_epi32(dot, _mm512_setzero_si512()));
+  asm volatile("vfmadd213ps %1, %2, %0\n\tvmovaps %0, %1"
+               : "+v"(value), "+m"(*sum)
+               : "v"(_mm512_set1_ps(weight)));
+}
+
+template <int heads>
+VECTOR_INLINE void weigh(const WholeQuery& query, int head, const Dots<heads>& dots, int i,
+                         __m512* sums) noexcept {
+  weigh(dots.of[i], query.weights[head + i / kVectors], sums + i % kVectors);
+}
+
+// sums[v] += Σ weights[h] · max(0, q[h] · keys) over `count` heads, a multiple of kTileHeads, from
+// the first on. Weighing takes other units of a core than products do: while the dots of some heads
+// are summed, those of the heads before are weighed, one a step. By themselves they would cost as
+// much as a twelfth of the products.
+// `ahead`: keys to ask for, or null; spread over the steps, as only so many requests are under way
+// at a time. Not inlined: among more code g++ 12 keeps the dots in memory.
+template <int width>
+VECTOR_TARGET [[gnu::noinline]] void add_heads(const WholeQuery& query, int count, const Tile& tile,
                                                const std::byte* const* ahead,
                                                __m512* sums) noexcept {
-  const std::int8_t* values = query.values + head * width;
-  __m512i dots[heads][kVectors];
-#pragma GCC unroll 6
-  for (int h = 0; h < heads; ++h) {
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) dots[h][v] = _mm512_set1_epi32(query.starts[head + h]);
+  constexpr int kSteps = width / 4;
+  constexpr int kWeighed = std::min(kSteps, Dots<kTileHeads>::kCount);  // steps that weigh, too
+  constexpr int kPerStep = Dots<kTileHeads>::kCount / kWeighed;
+  Dots<kTileHeads> before;
+  start(query, 0, before);
+  for (int step = 0; step < kSteps; ++step) {
+    ask_ahead<width>(ahead, 0, step);
+    add_step<width>(tile, query.values, step, before);
   }
+  int head = kTileHeads;
+  for (; head < count; head += kTileHeads) {
+    const std::int8_t* values = query.values + head * width;
+    Dots<kTileHeads> dots;
+    start(query, head, dots);
+#pragma GCC unroll 16
+    for (int step = 0; step < kWeighed; ++step) {
+      ask_ahead<width>(ahead, head, step);
+      add_step<width>(tile, values, step, dots);
+#pragma GCC unroll 2
+      for (int i = step * kPerStep; i < (step + 1) * kPerStep; ++i) {
+        weigh(query, head - kTileHeads, before, i, sums);
+      }
+    }
+    for (int step = kWeighed; step < kSteps; ++step) {
+      ask_ahead<width>(ahead, head, step);
+      add_step<width>(tile, values, step, dots);
+    }
+    before = dots;
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < before.kCount; ++i) weigh(query, head - kTileHeads, before, i, sums);
+}
+
+// The same of one head.
+template <int width>
+VECTOR_TARGET [[gnu::noinline]] void add_head(const WholeQuery& query, int head, const Tile& tile,
+                                              __m512* sums) noexcept {
+  Dots<1> dots;
+  start(query, head, dots);
   for (int step = 0; step < width / 4; ++step) {
-    constexpr int kStepsPerKey = width / kKeyGroup;
-    if (ahead != nullptr && step % kStepsPerKey == 0 && step / kStepsPerKey < heads) {
-      prefetch<width>(ahead[step / kStepsPerKey]);
-    }
-    __m512i keys[kVectors];
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) keys[v] = tile.keys[step][v];
-#pragma GCC unroll 6
-    for (int h = 0; h < heads; ++h) {
-      std::int32_t four = 0;
-      std::memcpy(&four, values + h * width + 4 * step, sizeof four);
-      const __m512i q = _mm512_set1_epi32(four);
-#pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) add_products(dots[h][v], keys[v], q);
-    }
+    add_step<width>(tile, query.values + head * width, step, dots);
   }
-#pragma GCC unroll 6
-  for (int h = 0; h < heads; ++h) {
-    const __m512 weight = _mm512_set1_ps(query.weights[head + h]);
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) {
-      const __m512i positive = _mm512_max_epi32(dots[h][v], _mm512_setzero_si512());
-      sums[v] = _mm512_fmadd_ps(weight, _mm512_cvtepi32_ps(positive), sums[v]);
-    }
-  }
+  for (int i = 0; i < dots.kCount; ++i) weigh(query, head, dots, i, sums);
 }
 
 template <int width>
@@ -318,19 +389,10 @@ VECTOR_FUNCTION void score_tile(const WholeQuery& query, int heads, const Tile& 
                                 const Addresses* next, float* scores) noexcept {
   __m512 sums[kVectors];
   for (int v = 0; v < kVectors; ++v) sums[v] = _mm512_setzero_ps();
-  int h = 0;
-  const auto ahead = [&](int more) {
-    return next != nullptr && h + more <= kTileKeys ? next->keys + h : nullptr;
-  };
-  for (; h + kTileHeads <= heads; h += kTileHeads) {
-    add_heads<width, kTileHeads>(query, h, tile, ahead(kTileHeads), sums);
-  }
-  if (h + 4 <= heads) {
-    add_heads<width, 4>(query, h, tile, ahead(4), sums);
-    h += 4;
-  }
-  for (; h < heads; ++h) add_heads<width, 1>(query, h, tile, ahead(1), sums);
-  for (; next != nullptr && h < kTileKeys; ++h) prefetch<width>(next->keys[h]);
+  int h = heads / kTileHeads * kTileHeads;
+  if (h > 0) add_heads<width>(query, h, tile, next != nullptr ? next->keys : nullptr, sums);
+  for (int key = h; next != nullptr && key < kTileKeys; ++key) prefetch<width>(next->keys[key]);
+  for (; h < heads; ++h) add_head<width>(query, h, tile, sums);
   for (int v = 0; v < kVectors; ++v) {
     const int left = count - v * kLanes;
     const auto mask = static_cast<__mmask16>(left >= kLanes ? 0xFFFFU

@@ -210,7 +210,7 @@ std::vector<float> rounded_queries(int count, int width, unsigned seed) {
 TEST(IndexScoresInIntegers, HaveTheBitsOfF32) {
   if (!machine_has("avx512-vnni")) GTEST_SKIP() << "this machine lacks avx512-vnni";
   for (const int width : {32, 64, 128}) {
-    for (const int heads : {4, 64}) {
+    for (const int heads : {4, 13, 64}) {
       StoredRows keys(format_of(RowForm::packed_key, width, 0), 200, 10);
       std::vector<float> q = rounded_queries(4 * heads, width, 11);
       const auto expect_same = [&] {
