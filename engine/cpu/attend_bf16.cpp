@@ -138,48 +138,46 @@ VECTOR_FUNCTION float power_of_two(std::uint32_t code) noexcept {
   return std::bit_cast<float>(code == 0 ? 0x00400000U : code == 255 ? 0x7FC00000U : code << 23);
 }
 
-// Codes of FP8 without their signs times a power of two that may leave the range of bf16. E4M3 has
-// the fields of a half with another bias, so the value as a half is 2⁸ too small.
-VECTOR_FUNCTION __m512i scale_by_any(__m512i magnitudes, std::uint32_t code) noexcept {
+// 32 FP8 codes times 2^(code - 127), whatever they are. E4M3 has the fields of a half with another
+// bias, so the value as a half is 2⁸ too small.
+VECTOR_FUNCTION __m512i any_to_bf16(__m256i codes, std::uint32_t code) noexcept {
+  const __m512i wide = _mm512_cvtepu8_epi16(codes);
+  const __m512i magnitudes = _mm512_and_si512(wide, _mm512_set1_epi16(0x7F));
   const __m512i halves = _mm512_slli_epi16(magnitudes, 7);
   const __m512 factor = _mm512_set1_ps(256.0F * power_of_two(code));
   const __m512 low = _mm512_mul_ps(_mm512_cvtph_ps(_mm512_castsi512_si256(halves)), factor);
   const __m512 high = _mm512_mul_ps(_mm512_cvtph_ps(_mm512_extracti64x4_epi64(halves, 1)), factor);
-  return bits(_mm512_cvtne2ps_pbh(high, low));
-}
-
-// The same by whole numbers: E4M3's exponent and mantissa are those of a bf16 but for the bias, and
-// a power of two is added to the exponent. Its eight subnormals come from a table.
-VECTOR_FUNCTION __m512i scale_by_moderate(__m512i magnitudes, std::uint32_t code) noexcept {
-  constexpr int kMantissa = 7;  // bits of bf16's; 3 of E4M3's, whose bias is 7
-  const __m512i power =
-      _mm512_set1_epi16(static_cast<std::int16_t>((static_cast<int>(code) - 127) << kMantissa));
-  const __m512i normal = _mm512_add_epi16(
-      _mm512_slli_epi16(magnitudes, kMantissa - 3),
-      _mm512_add_epi16(power, _mm512_set1_epi16(static_cast<std::int16_t>(120 << kMantissa))));
-  // k · 2⁻⁹ as bf16, k = 0 to 7, and again behind.
-  const __m512i subnormals = _mm512_broadcast_i32x4(
-      _mm_setr_epi16(0, 0x3B00, 0x3B80, 0x3BC0, 0x3C00, 0x3C20, 0x3C40, 0x3C60));
-  constexpr __mmask32 kNotZero = 0xFEFEFEFE;
-  const __m512i table = _mm512_mask_add_epi16(subnormals, kNotZero, subnormals, power);
-  const __mmask32 is_subnormal = _mm512_cmplt_epu16_mask(magnitudes, _mm512_set1_epi16(8));
-  return _mm512_mask_permutexvar_epi16(normal, is_subnormal, magnitudes, table);
-}
-
-// 32 FP8 codes times 2^(code - 127).
-VECTOR_FUNCTION __m512i codes_to_bf16(const std::byte* p, std::uint32_t code) noexcept {
-  const __m512i codes =
-      _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-  const __m512i magnitudes = _mm512_and_si512(codes, _mm512_set1_epi16(0x7F));
-  const bool moderate = code - 27 <= 200;
-  const __m512i values =
-      moderate ? scale_by_moderate(magnitudes, code) : scale_by_any(magnitudes, code);
+  const __m512i values = bits(_mm512_cvtne2ps_pbh(high, low));
   constexpr int kOrOfAnd = 0xF8;  // a | (b & c)
   const __m512i with_sign =
-      _mm512_ternarylogic_epi32(values, _mm512_slli_epi16(codes, 8),
+      _mm512_ternarylogic_epi32(values, _mm512_slli_epi16(wide, 8),
                                 _mm512_set1_epi16(static_cast<std::int16_t>(0x8000)), kOrOfAnd);
   const __mmask32 nan = _mm512_cmpeq_epi16_mask(magnitudes, _mm512_set1_epi16(0x7F));
   return _mm512_mask_mov_epi16(with_sign, nan, _mm512_set1_epi16(0x7FC0));
+}
+
+// Whether all codes are neither zero, subnormal nor NaN.
+VECTOR_FUNCTION bool are_normal(__m256i codes) noexcept {
+  const __m256i magnitudes = _mm256_add_epi8(codes, codes);  // doubled, so without the sign
+  const __m256i above_least = _mm256_sub_epi8(magnitudes, _mm256_set1_epi8(2 * 8));
+  const auto most = static_cast<std::int8_t>(2 * (0x7E - 8));
+  return _mm256_cmpgt_epu8_mask(above_least, _mm256_set1_epi8(most)) == 0;
+}
+
+// 32 FP8 codes times 2^(code - 127). Mostly by whole numbers: the fields of a normal E4M3 are those
+// of a bf16 but for the bias, and a power of two is added to the exponent.
+VECTOR_FUNCTION __m512i codes_to_bf16(const std::byte* p, std::uint32_t code) noexcept {
+  const __m256i codes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  const bool moderate = code - 27 <= 200;
+  if (!moderate || !are_normal(codes)) return any_to_bf16(codes, code);
+  constexpr int kMantissa = 7;  // bits of bf16's, whose bias is 127; E4M3 has 3 and 7
+  constexpr int kFields =
+      0x87F0;  // of E4M3, where bf16 has them: sign, exponent's low bits, mantissa
+  const __m512i fields = _mm512_and_si512(_mm512_slli_epi16(_mm512_cvtepi8_epi16(codes), 4),
+                                          _mm512_set1_epi16(static_cast<std::int16_t>(kFields)));
+  const int exponent = static_cast<int>(code) - 127 + (127 - 7);
+  return _mm512_add_epi16(fields,
+                          _mm512_set1_epi16(static_cast<std::int16_t>(exponent << kMantissa)));
 }
 
 // Columns [c, c + 32) of a packed row.
