@@ -3,8 +3,8 @@
 // The promise behind all of them: a row's result depends on that row's inputs alone, to the bit.
 // The rows beside it in the batch, the number of threads and how work is split never show, because
 // every sum has one order: dot products ascend by column in lanes of one width, attention walks its
-// rows by ascending position in blocks counted from the query's first row. Chunked prefill, decode,
-// restored and forked sessions agree for that reason.
+// rows by ascending position in blocks, and where they are many in pieces, counted from the query's
+// first row. Chunked prefill, decode, restored and forked sessions agree for that reason.
 #pragma once
 
 #include <cstdint>

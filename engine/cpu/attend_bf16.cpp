@@ -11,10 +11,13 @@
 // softmax needs no sums across lanes.
 //
 // One order of sums, whatever the tile: a score walks its columns upwards and an output its rows,
-// pair by pair, in one accumulator. Blocks are counted from the query's first row. How heads are
-// split over tasks does not show.
+// pair by pair, in one accumulator. Blocks are counted from the query's first row; many make
+// pieces, whose softmax is their own until they are joined in order. How heads and pieces are split
+// over tasks does not show.
 #include <algorithm>
 #include <bit>
+#include <cassert>
+#include <cmath>
 #include <cstring>
 
 #include <immintrin.h>
@@ -26,25 +29,30 @@
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 
-#define VECTOR_FUNCTION \
-  [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,f16c")]] inline
+#define VECTOR_TARGET [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,f16c")]]
+#define VECTOR_FUNCTION VECTOR_TARGET inline
 
 namespace fathom::engine::cpu {
 namespace {
 
-constexpr int kLanes = 16;
+#include "engine/cpu/avx512_transpose.h"
+
 // Rows of a block. 96 rows of width 512 as values, 64 heads of queries and outputs are 300 KiB,
 // within an L2 cache of 1 MiB.
 constexpr int kRows = 96;
+// More rows are cut into pieces, each of so many blocks at least. V4-Flash's sparse layers attend
+// to 640 rows; its others reach 1152 at 131072 tokens.
+constexpr int kWholeRows = 768;
+constexpr int kPieceBlocks = 3;
 // Rows whose keys are there at a time: a multiple of every tile, and kRows one of it.
 constexpr int kKeyRows = 12;
 constexpr int kTileVectors = 4;  // × kTileHeads accumulators, and the operands, fill the registers
 constexpr int kTileHeads = 6;
-constexpr int kColumns = 32;  // bf16 in a vector
-constexpr int kLineBytes = 64;
 // Products of 48 pairs of rows with 32 heads of width 512 take 2300 steps; the next 96 rows of 583
 // bytes are 960 lines.
 constexpr int kPairsPerLine = 2;
+
+#include "engine/cpu/avx512_packed_rows.h"
 
 // Where a task's parts lie in its scratch memory, each on a cache line.
 struct Scratch {
@@ -58,6 +66,9 @@ struct Scratch {
   float* largest = nullptr;          // [vectors · kLanes], as the next two
   float* total = nullptr;
   float* shrink = nullptr;
+  AttendPart piece;                 // of several
+  float* joined_largest = nullptr;  // of those before it
+  float* joined_total = nullptr;
 };
 
 std::int64_t layout(int heads, int width, float* memory, Scratch* scratch) noexcept {
@@ -67,7 +78,7 @@ std::int64_t layout(int heads, int width, float* memory, Scratch* scratch) noexc
                                 std::int64_t{kRows} * width / 2, kRows * lanes, kRows * lanes / 2};
   std::int64_t total = kLanes;  // to reach a cache line
   for (const std::int64_t size : sizes) total += size;
-  total += 3 * lanes;
+  total += 7 * lanes + lanes * width;
   if (scratch == nullptr) return total;
 
   const auto address = reinterpret_cast<std::uintptr_t>(memory);
@@ -87,6 +98,11 @@ std::int64_t layout(int heads, int width, float* memory, Scratch* scratch) noexc
   scratch->largest = take(lanes);
   scratch->total = take(lanes);
   scratch->shrink = take(lanes);
+  scratch->piece.out = take(lanes * width);
+  scratch->piece.largest = take(lanes);
+  scratch->piece.total = take(lanes);
+  scratch->joined_largest = take(lanes);
+  scratch->joined_total = take(lanes);
   return total;
 }
 
@@ -111,12 +127,6 @@ VECTOR_FUNCTION void add_products(__m512& sum, __m512bh a, __m512bh b) noexcept 
   asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
 }
 
-VECTOR_FUNCTION __m512i bits(__m512bh x) noexcept {
-  __m512i integers;
-  std::memcpy(&integers, &x, sizeof integers);
-  return integers;
-}
-
 // e^x for a softmax weight, x ≤ 0: 2^n · 2^f with |f| ≤ 1/2, where Taylor's terms to f⁵ leave 3e-6;
 // a bf16 keeps 4e-3. Far below zero the result is 0; NaN stays NaN.
 VECTOR_FUNCTION __m512 exponential(__m512 x) noexcept {
@@ -133,62 +143,6 @@ VECTOR_FUNCTION __m512 exponential(__m512 x) noexcept {
 }
 
 // ------------------------------------------------------------------------------------ unpacking
-// As ue8m0_to_f32, but inline: 2^(code - 127), of which 2^-127 is a subnormal and 255 is NaN.
-VECTOR_FUNCTION float power_of_two(std::uint32_t code) noexcept {
-  return std::bit_cast<float>(code == 0 ? 0x00400000U : code == 255 ? 0x7FC00000U : code << 23);
-}
-
-// 32 FP8 codes times 2^(code - 127), whatever they are. E4M3 has the fields of a half with another
-// bias, so the value as a half is 2⁸ too small.
-VECTOR_FUNCTION __m512i any_to_bf16(__m256i codes, std::uint32_t code) noexcept {
-  const __m512i wide = _mm512_cvtepu8_epi16(codes);
-  const __m512i magnitudes = _mm512_and_si512(wide, _mm512_set1_epi16(0x7F));
-  const __m512i halves = _mm512_slli_epi16(magnitudes, 7);
-  const __m512 factor = _mm512_set1_ps(256.0F * power_of_two(code));
-  const __m512 low = _mm512_mul_ps(_mm512_cvtph_ps(_mm512_castsi512_si256(halves)), factor);
-  const __m512 high = _mm512_mul_ps(_mm512_cvtph_ps(_mm512_extracti64x4_epi64(halves, 1)), factor);
-  const __m512i values = bits(_mm512_cvtne2ps_pbh(high, low));
-  constexpr int kOrOfAnd = 0xF8;  // a | (b & c)
-  const __m512i with_sign =
-      _mm512_ternarylogic_epi32(values, _mm512_slli_epi16(wide, 8),
-                                _mm512_set1_epi16(static_cast<std::int16_t>(0x8000)), kOrOfAnd);
-  const __mmask32 nan = _mm512_cmpeq_epi16_mask(magnitudes, _mm512_set1_epi16(0x7F));
-  return _mm512_mask_mov_epi16(with_sign, nan, _mm512_set1_epi16(0x7FC0));
-}
-
-// Whether all codes are neither zero, subnormal nor NaN.
-VECTOR_FUNCTION bool are_normal(__m256i codes) noexcept {
-  const __m256i magnitudes = _mm256_add_epi8(codes, codes);  // doubled, so without the sign
-  const __m256i above_least = _mm256_sub_epi8(magnitudes, _mm256_set1_epi8(2 * 8));
-  const auto most = static_cast<std::int8_t>(2 * (0x7E - 8));
-  return _mm256_cmpgt_epu8_mask(above_least, _mm256_set1_epi8(most)) == 0;
-}
-
-// 32 FP8 codes times 2^(code - 127). Mostly by whole numbers: the fields of a normal E4M3 are those
-// of a bf16 but for the bias, and a power of two is added to the exponent.
-VECTOR_FUNCTION __m512i codes_to_bf16(const std::byte* p, std::uint32_t code) noexcept {
-  const __m256i codes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
-  const bool moderate = code - 27 <= 200;
-  if (!moderate || !are_normal(codes)) return any_to_bf16(codes, code);
-  constexpr int kMantissa = 7;  // bits of bf16's, whose bias is 127; E4M3 has 3 and 7
-  constexpr int kFields =
-      0x87F0;  // of E4M3, where bf16 has them: sign, exponent's low bits, mantissa
-  const __m512i fields = _mm512_and_si512(_mm512_slli_epi16(_mm512_cvtepi8_epi16(codes), 4),
-                                          _mm512_set1_epi16(static_cast<std::int16_t>(kFields)));
-  const int exponent = static_cast<int>(code) - 127 + (127 - 7);
-  return _mm512_add_epi16(fields,
-                          _mm512_set1_epi16(static_cast<std::int16_t>(exponent << kMantissa)));
-}
-
-// Columns [c, c + 32) of a packed row.
-VECTOR_FUNCTION __m512i load_columns(const RowFormat& format, const std::byte* row,
-                                     int c) noexcept {
-  const int plain = format.width - format.rope;
-  if (c >= plain) return _mm512_loadu_si512(row + plain + 2 * static_cast<std::int64_t>(c - plain));
-  const std::byte scale = row[plain + 2 * format.rope + c / kKvGroup];
-  return codes_to_bf16(row + c, std::to_integer<std::uint32_t>(scale));
-}
-
 // `count` rows from `row` of the block on, which begins at row `first` of the task.
 VECTOR_FUNCTION void unpack_rows(const AttendTask& task, int first, int row, int count,
                                  const Scratch& to) noexcept {
@@ -214,19 +168,21 @@ VECTOR_FUNCTION void unpack_rows(const AttendTask& task, int first, int row, int
 
 // Queries as pairs of columns, heads side by side; heads that do not exist are zeros.
 VECTOR_FUNCTION void pack_queries(const AttendTask& task, const Scratch& to) noexcept {
-  const int lanes = to.vectors * kLanes;
-  std::memset(to.queries, 0, static_cast<std::size_t>(lanes * to.width) * sizeof(std::uint16_t));
-  for (int head = 0; head < task.heads; ++head) {
-    const float* q = task.q + head * to.width;
-    std::uint16_t* out =
-        to.queries + (head / kLanes * to.width / 2 * kLanes + head % kLanes) * std::int64_t{2};
-    alignas(64) std::int32_t pairs[kLanes];
+  for (int v = 0; v < to.vectors; ++v) {
+    std::uint16_t* out = to.queries + v * to.width * kLanes;
     for (int c = 0; c < to.width; c += kColumns) {
-      const __m512 low = _mm512_loadu_ps(q + c);
-      const __m512 high = _mm512_loadu_ps(q + c + kLanes);
-      _mm512_store_si512(pairs, bits(_mm512_cvtne2ps_pbh(high, low)));
+      __m512i heads[kLanes];
+#pragma GCC unroll 16
       for (int i = 0; i < kLanes; ++i) {
-        std::memcpy(out + (c / 2 + i) * kLanes * 2, pairs + i, sizeof *pairs);
+        heads[i] = _mm512_setzero_si512();
+        if (v * kLanes + i >= task.heads) continue;
+        const float* q = task.q + (v * kLanes + i) * to.width + c;
+        heads[i] = bits(_mm512_cvtne2ps_pbh(_mm512_loadu_ps(q + kLanes), _mm512_loadu_ps(q)));
+      }
+      transpose(heads);
+#pragma GCC unroll 16
+      for (int i = 0; i < kLanes; ++i) {
+        _mm512_store_si512(out + (c / 2 + i) * 2 * kLanes, heads[i]);
       }
     }
   }
@@ -320,27 +276,6 @@ VECTOR_FUNCTION void weigh_rows(const Scratch& s, int count, float scale) noexce
 }
 
 // ------------------------------------------------------------------------------------- outputs
-// The next block's rows. Chosen rows lie anywhere: without asking ahead, each would cost the
-// memory's whole latency. Asking for some at once would wait too, as only so many requests are
-// under way at a time; so they are spread over the products, a line at a time.
-struct RowsAhead {
-  const std::byte* const* rows;
-  int count;
-  std::int64_t bytes;
-  std::int64_t at;
-
-  VECTOR_FUNCTION void step() noexcept {
-    if (count <= 0) return;
-    // Not _mm_prefetch: g++ 12 drops calls of functions that do nothing else.
-    asm volatile("prefetcht1 %0" : : "m"((*rows)[at]));
-    at += kLineBytes;
-    if (at < bytes) return;
-    at = 0;
-    ++rows;
-    --count;
-  }
-};
-
 // out[h] = shrink[h] · out[h] + Σ weights · values, for 16 · vectors columns.
 template <int heads, int vectors>
 VECTOR_FUNCTION void add_tile(const Scratch& s, int pairs, int head, std::int64_t column,
@@ -411,47 +346,130 @@ bool in_bf16(const RowFormat& format) noexcept {
   return format.form == RowForm::packed_row && format.rope % kColumns == 0;
 }
 
-VECTOR_FUNCTION void attend(const AttendTask& task) noexcept {
-  Scratch s;
-  layout(task.heads, task.format->width, task.scratch, &s);
-  pack_queries(task, s);
-  // The sink is a row without a value: it starts the maximum and counts 1 of the total.
+// -------------------------------------------------------------------------------------- pieces
+struct RowRange {
+  int first = 0;
+  int end = 0;
+};
+
+// part: of those of the task's rows.
+VECTOR_FUNCTION void attend_rows(const AttendTask& task, RowRange rows, bool counts_sink,
+                                 const Scratch& s, const AttendPart& part) noexcept {
+  // The sink is a row without a value: it starts every maximum, and counts 1 of one total.
   std::fill_n(s.largest, s.vectors * kLanes, 0.0F);
   std::copy_n(task.sinks, task.heads, s.largest);
-  std::fill_n(s.total, s.vectors * kLanes, 1.0F);
-  std::fill_n(task.out, task.heads * s.width, 0.0F);
-  for (int first = 0; first < task.count; first += kRows) {
-    const int count = std::min(kRows, task.count - first);
+  std::fill_n(s.total, s.vectors * kLanes, counts_sink ? 1.0F : 0.0F);
+  std::fill_n(part.out, task.heads * s.width, 0.0F);
+  for (int first = rows.first; first < rows.end; first += kRows) {
+    const int count = std::min(kRows, rows.end - first);
     for (int row = 0; row < count; row += kKeyRows) {
       unpack_rows(task, first, row, std::min(kKeyRows, count - row), s);
       score_rows(s, row);
     }
     weigh_rows(s, count, task.scale);
-    const int next = first + count;
-    const RowsAhead ahead{.rows = task.rows + next,
-                          .count = std::min(kRows, task.count - next),
-                          .bytes = task.format->bytes,
-                          .at = 0};
-    add_rows(s, count, task.heads, ahead, task.out);
+    add_rows(s, count, task.heads, rows_ahead(task, first + count), part.out);
   }
-  for (int h = 0; h < task.heads; ++h) {
-    const __m512 share = _mm512_set1_ps(1 / s.total[h]);
-    float* out = task.out + h * s.width;
-    for (std::int64_t c = 0; c < s.width; c += kLanes) {
-      _mm512_storeu_ps(out + c, _mm512_mul_ps(_mm512_loadu_ps(out + c), share));
+  std::copy_n(s.largest, task.heads, part.largest);
+  std::copy_n(s.total, task.heads, part.total);
+}
+
+AttendPart head_of(const AttendPart& part, int head, std::int64_t width) noexcept {
+  return {
+      .out = part.out + head * width, .largest = part.largest + head, .total = part.total + head};
+}
+
+// Adds a head of one piece to that of those before it: both become relative to the larger maximum.
+VECTOR_FUNCTION void join(const AttendPart& piece, std::int64_t width,
+                          const AttendPart& joined) noexcept {
+  const float most = std::max(*piece.largest, *joined.largest);
+  const __m512 shrink = exponential(_mm512_set1_ps(*joined.largest - most));
+  const __m512 weight = exponential(_mm512_set1_ps(*piece.largest - most));
+  for (std::int64_t c = 0; c < width; c += kLanes) {
+    const __m512 before = _mm512_mul_ps(_mm512_loadu_ps(joined.out + c), shrink);
+    _mm512_storeu_ps(joined.out + c,
+                     _mm512_fmadd_ps(_mm512_loadu_ps(piece.out + c), weight, before));
+  }
+  *joined.total =
+      std::fma(*piece.total, _mm512_cvtss_f32(weight), *joined.total * _mm512_cvtss_f32(shrink));
+  *joined.largest = most;
+}
+
+VECTOR_FUNCTION void normalise(float total, std::int64_t width, float* out) noexcept {
+  const __m512 share = _mm512_set1_ps(1 / total);
+  for (std::int64_t c = 0; c < width; c += kLanes) {
+    _mm512_storeu_ps(out + c, _mm512_mul_ps(_mm512_loadu_ps(out + c), share));
+  }
+}
+
+int rows_of_pieces(int count) noexcept {
+  if (count <= kWholeRows) return count;
+  const int blocks = (count + kRows - 1) / kRows;
+  return std::max(kPieceBlocks, (blocks + kPiecesMax - 1) / kPiecesMax) * kRows;
+}
+
+VECTOR_FUNCTION void attend(const AttendTask& task) noexcept {
+  Scratch s;
+  layout(task.heads, task.format->width, task.scratch, &s);
+  pack_queries(task, s);
+  const int of_piece = rows_of_pieces(task.count);
+  const AttendPart joined{.out = task.out, .largest = s.joined_largest, .total = s.joined_total};
+  attend_rows(task, {0, of_piece}, /*counts_sink=*/true, s, joined);
+  for (int first = of_piece; first < task.count; first += of_piece) {
+    const RowRange rows{first, std::min(task.count, first + of_piece)};
+    attend_rows(task, rows, /*counts_sink=*/false, s, s.piece);
+    for (int head = 0; head < task.heads; ++head) {
+      join(head_of(s.piece, head, s.width), s.width, head_of(joined, head, s.width));
     }
   }
+  for (int head = 0; head < task.heads; ++head) {
+    normalise(joined.total[head], s.width, task.out + head * s.width);
+  }
+}
+
+VECTOR_FUNCTION void attend_piece(const AttendTask& task, bool first,
+                                  const AttendPart& part) noexcept {
+  RowsAhead ahead = rows_ahead(task, 0);
+  while (ahead.count > 0) ahead.step();
+  Scratch s;
+  layout(task.heads, task.format->width, task.scratch, &s);
+  pack_queries(task, s);
+  attend_rows(task, {0, task.count}, first, s, part);
+}
+
+// Of one head.
+VECTOR_FUNCTION void join_pieces(const AttendPart* pieces, int count, int width,
+                                 float* out) noexcept {
+  float largest = *pieces[0].largest;
+  float total = *pieces[0].total;
+  std::copy_n(pieces[0].out, width, out);
+  const AttendPart joined{.out = out, .largest = &largest, .total = &total};
+  for (int i = 1; i < count; ++i) join(pieces[i], width, joined);
+  normalise(total, width, out);
 }
 
 }  // namespace
 
-[[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,f16c")]] void
-attend_bf16_avx512(const AttendTask& task) noexcept {
+VECTOR_TARGET void attend_bf16_avx512(const AttendTask& task) noexcept {
   if (in_bf16(*task.format)) {
     attend(task);
   } else {
     kAvx512.attend(task);
   }
+}
+
+int piece_rows_bf16_avx512(const RowFormat& format, int count) noexcept {
+  return in_bf16(format) ? rows_of_pieces(count) : count;
+}
+
+VECTOR_TARGET void attend_piece_bf16_avx512(const AttendTask& task, bool first,
+                                            const AttendPart& part) noexcept {
+  assert(in_bf16(*task.format));
+  attend_piece(task, first, part);
+}
+
+VECTOR_TARGET void join_pieces_bf16_avx512(const AttendPart* pieces, int count, int width,
+                                           float* out) noexcept {
+  join_pieces(pieces, count, width, out);
 }
 
 std::int64_t attend_scratch_bf16_avx512(int heads, int width, int count) noexcept {

@@ -10,6 +10,9 @@ namespace fathom::engine::cpu {
 // only queries and softmax weights are rounded. Other rows go to kAvx512's.
 void attend_bf16_avx512(const AttendTask& task) noexcept;
 std::int64_t attend_scratch_bf16_avx512(int heads, int width, int count) noexcept;
+int piece_rows_bf16_avx512(const RowFormat& format, int count) noexcept;
+void attend_piece_bf16_avx512(const AttendTask& task, bool first, const AttendPart& part) noexcept;
+void join_pieces_bf16_avx512(const AttendPart* pieces, int count, int width, float* out) noexcept;
 
 // Products of whole numbers; needs AVX-512 VNNI. Keys and queries in FP4 are whole numbers of a
 // unit, so nothing is rounded that f32 would not round: the scores are those of kAvx512 to the bit.
@@ -18,10 +21,12 @@ void index_scores_avx512_vnni(const IndexTask& task) noexcept;
 std::int64_t index_scratch_avx512_vnni(int heads, int width) noexcept;
 
 // The same set with other kernels.
-constexpr Kernels with_attention(Kernels set, decltype(Kernels::attend) attend,
-                                 decltype(Kernels::attend_scratch) scratch) noexcept {
-  set.attend = attend;
-  set.attend_scratch = scratch;
+constexpr Kernels with_bf16_attention(Kernels set) noexcept {
+  set.attend = attend_bf16_avx512;
+  set.attend_scratch = attend_scratch_bf16_avx512;
+  set.piece_rows = piece_rows_bf16_avx512;
+  set.attend_piece = attend_piece_bf16_avx512;
+  set.join_pieces = join_pieces_bf16_avx512;
   return set;
 }
 constexpr Kernels with_index(Kernels set, decltype(Kernels::index_scores) scores,

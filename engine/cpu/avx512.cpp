@@ -240,15 +240,12 @@ const Kernels kAvx512Vnni =
     with_index(with_products(kPlain, "avx512-vnni", integer_form,
                              multiply_native<multiply_int8_avx512_vnni>, round_avx512),
                index_scores_avx512_vnni, index_scratch_avx512_vnni);
-const Kernels kAvx512Bf16 =
-    with_attention(with_index(with_products(kPlain, "avx512-bf16", integer_or_bf16_form,
-                                            multiply_native_bf16, round_avx512),
-                              index_scores_avx512_vnni, index_scratch_avx512_vnni),
-                   attend_bf16_avx512, attend_scratch_bf16_avx512);
-const Kernels kAmx = with_attention(with_index(with_products(kPlain, "amx", integer_or_bf16_form,
-                                                             multiply_native_amx, round_avx512),
-                                               index_scores_avx512_vnni, index_scratch_avx512_vnni),
-                                    attend_bf16_avx512, attend_scratch_bf16_avx512);
+const Kernels kAvx512Bf16 = with_bf16_attention(with_index(
+    with_products(kPlain, "avx512-bf16", integer_or_bf16_form, multiply_native_bf16, round_avx512),
+    index_scores_avx512_vnni, index_scratch_avx512_vnni));
+const Kernels kAmx = with_bf16_attention(with_index(
+    with_products(kPlain, "amx", integer_or_bf16_form, multiply_native_amx, round_avx512),
+    index_scores_avx512_vnni, index_scratch_avx512_vnni));
 const Kernels kAvx512Precise = with_list(kernels_named</*precise=*/true>("avx512"));
 
 }  // namespace fathom::engine::cpu

@@ -44,6 +44,20 @@ int count_items(std::span<const Task> tasks, Items&& items) noexcept {
   return count;
 }
 
+int queries_of(const Attention& attention) noexcept {
+  return attention.q.rows;
+}
+
+// A query whose rows may be cut into pieces.
+struct CutQuery {
+  const Attention* attention = nullptr;
+  int query = 0;
+  int rows = 0;
+  int piece_rows = 0;
+
+  int pieces() const noexcept { return (rows + piece_rows - 1) / piece_rows; }
+};
+
 }  // namespace
 
 void rotate(float* head, int width, const double* table, int rope) noexcept {
@@ -267,42 +281,65 @@ void CpuBackend::choose(const IndexQuery& query, Range queries, const float* sco
   }
 }
 
-int CpuBackend::address_rows(const Attention& attention, int query, Worker& worker) const noexcept {
-  const int position = attention.first_position + query;
-  const std::byte** rows = worker.rows.data();
-  int count = 0;
-  for (int p = std::max(0, position - attention.window.window + 1); p <= position; ++p) {
-    rows[count++] = attention.window.row(p);
-  }
-  if (attention.ratio == 0) return count;
+int CpuBackend::window_rows(const Attention& attention, int query) noexcept {
+  return std::min(attention.first_position + query + 1, attention.window.window);
+}
+
+// Of its window, then the compressed ones.
+int CpuBackend::rows_seen(const Attention& attention, int query) noexcept {
+  const int in_window = window_rows(attention, query);
+  if (attention.ratio == 0) return in_window;
+  if (attention.selection.rows != nullptr) return in_window + attention.selection.counts[query];
+  return in_window + (attention.first_position + query + 1) / attention.ratio;
+}
+
+// `rows`: some of rows_seen().
+void CpuBackend::address_rows(const Attention& attention, int query, Range rows,
+                              Worker& worker) noexcept {
+  const int in_window = window_rows(attention, query);
+  const int oldest = attention.first_position + query + 1 - in_window;
+  const std::byte** to = worker.rows.data();
+  const int end = rows.first + rows.count;
+  int i = rows.first;
+  for (; i < std::min(in_window, end); ++i) *to++ = attention.window.row(oldest + i);
   if (attention.selection.rows == nullptr) {
-    const int visible = (position + 1) / attention.ratio;
-    for (int j = 0; j < visible; ++j) rows[count++] = attention.rows.row(j);
-    return count;
+    for (; i < end; ++i) *to++ = attention.rows.row(i - in_window);
+    return;
   }
-  const Selection& selection = attention.selection;
-  const std::int32_t* chosen = selection.rows + static_cast<std::int64_t>(query) * selection.stride;
-  for (int j = 0; j < selection.counts[query]; ++j) rows[count++] = attention.rows.row(chosen[j]);
-  return count;
+  const std::int32_t* chosen = attention.selection.from(query).rows;
+  for (; i < end; ++i) *to++ = attention.rows.row(chosen[i - in_window]);
+}
+
+AttendTask CpuBackend::attend_task(const Attention& attention, int query, Range heads, Range rows,
+                                   Worker& worker) const noexcept {
+  const int width = config_.head_dim;
+  const std::int64_t offset = static_cast<std::int64_t>(heads.first) * width;
+  address_rows(attention, query, rows, worker);
+  return {.q = attention.q.row(query) + offset,
+          .heads = heads.count,
+          .rows = worker.rows.data(),
+          .count = rows.count,
+          .format = &attention.window.format,
+          .sinks = attention.sinks.data() + heads.first,
+          .scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(width))),
+          .out = attention.out.row(query) + offset,
+          .scratch = worker.scratch.data()};
 }
 
 void CpuBackend::attend(std::span<const Attention> attentions) noexcept {
   const int heads = config_.num_attention_heads;
-  const auto rows_of = [](const Attention& attention) { return attention.q.rows; };
-  const int queries = count_items(attentions, rows_of);
+  const int queries = count_items(attentions, queries_of);
+  if (worth_pieces(attentions, queries)) return attend_by_pieces(attentions);
   std::int64_t longest = 0;
   for (const Attention& attention : attentions) {
-    const std::int64_t compressed =
-        attention.ratio != 0 ? attention.first_position / attention.ratio : 0;
-    longest = std::max(
-        longest, compressed + std::min(attention.first_position + 1, attention.window.window));
+    longest = std::max<std::int64_t>(longest, rows_seen(attention, attention.q.rows - 1));
   }
   // Rows are unpacked once per task, so a task takes all heads unless threads would idle.
   const int groups = queries >= 2 * pool_.threads() ? 1 : std::min(heads, pool_.threads());
   const int per_group = (heads + groups - 1) / groups;
   for_rows(queries * groups, longest * per_group * config_.head_dim * 2,
            [&](int i, Worker& worker) {
-             const auto [task, query] = place_of(attentions, i / groups, rows_of);
+             const auto [task, query] = place_of(attentions, i / groups, queries_of);
              const int first = i % groups * per_group;
              const Range some{first, std::min(per_group, heads - first)};
              if (some.count > 0) attend_heads(attentions[task], query, some, worker);
@@ -311,22 +348,81 @@ void CpuBackend::attend(std::span<const Attention> attentions) noexcept {
 
 void CpuBackend::attend_heads(const Attention& attention, int query, Range heads,
                               Worker& worker) noexcept {
+  kernels_.attend(attend_task(attention, query, heads, {0, rows_seen(attention, query)}, worker));
+  rotate_heads_back(attention, query, heads);
+}
+
+void CpuBackend::rotate_heads_back(const Attention& attention, int query,
+                                   Range heads) const noexcept {
   const int width = config_.head_dim;
-  const std::int64_t offset = static_cast<std::int64_t>(heads.first) * width;
-  float* out = attention.out.row(query) + offset;
-  kernels_.attend({.q = attention.q.row(query) + offset,
-                   .heads = heads.count,
-                   .rows = worker.rows.data(),
-                   .count = address_rows(attention, query, worker),
-                   .format = &attention.window.format,
-                   .sinks = attention.sinks.data() + heads.first,
-                   .scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(width))),
-                   .out = out,
-                   .scratch = worker.scratch.data()});
-  for (int head = 0; head < heads.count; ++head) {
-    rotate_back(out + static_cast<std::int64_t>(head) * width, width, attention.rotation.row(query),
-                attention.rotation.rope);
+  for (int head = heads.first; head < heads.first + heads.count; ++head) {
+    rotate_back(attention.out.row(query) + static_cast<std::int64_t>(head) * width, width,
+                attention.rotation.row(query), attention.rotation.rope);
   }
+}
+
+// Few queries over many rows: by pieces of the rows, each thread unpacks only its own.
+bool CpuBackend::worth_pieces(std::span<const Attention> attentions, int queries) const noexcept {
+  if (pool_.threads() == 1 || queries > kPieceQueries) return false;
+  return std::ranges::any_of(attentions, [&](const Attention& attention) {
+    const int rows = rows_seen(attention, attention.q.rows - 1);
+    return kernels_.piece_rows(attention.window.format, rows) < rows;
+  });
+}
+
+void CpuBackend::attend_by_pieces(std::span<const Attention> attentions) noexcept {
+  const int heads = config_.num_attention_heads;
+  const int width = config_.head_dim;
+  std::array<CutQuery, kPieceQueries> all{};
+  int queries = 0;
+  int longest = 0;
+  for (const Attention& attention : attentions) {
+    for (int query = 0; query < attention.q.rows; ++query) {
+      const int rows = rows_seen(attention, query);
+      const int of_piece = kernels_.piece_rows(attention.window.format, rows);
+      all[size(queries++)] = {&attention, query, rows, of_piece};
+      longest = std::max(longest, of_piece);
+    }
+  }
+  const std::span<const CutQuery> cut(all.data(), size(queries));
+  const auto pieces_of = [](const CutQuery& query) { return query.pieces(); };
+  const int pieces = count_items(cut, pieces_of);
+  const int groups = std::clamp(pool_.threads() / pieces, 1, heads);
+  const int per_group = (heads + groups - 1) / groups;
+  for_rows(pieces * groups, std::int64_t{longest} * per_group * width * 2,
+           [&](int i, Worker& worker) {
+             const auto [index, piece] = place_of(cut, i / groups, pieces_of);
+             const int first = i % groups * per_group;
+             const Range some{first, std::min(per_group, heads - first)};
+             if (some.count <= 0) return;
+             const CutQuery& of = cut[index];
+             const Range rows{piece * of.piece_rows,
+                              std::min(of.piece_rows, of.rows - piece * of.piece_rows)};
+             kernels_.attend_piece(attend_task(*of.attention, of.query, some, rows, worker),
+                                   piece == 0, part_of(static_cast<int>(index), piece, first));
+           });
+  for_rows(queries * heads, std::int64_t{kPiecesMax} * width, [&](int i, Worker&) {
+    const int index = i / heads;
+    const int head = i % heads;
+    const CutQuery& of = cut[size(index)];
+    std::array<AttendPart, kPiecesMax> parts;
+    for (int piece = 0; piece < of.pieces(); ++piece) {
+      parts[size(piece)] = part_of(index, piece, head);
+    }
+    kernels_.join_pieces(parts.data(), of.pieces(), width,
+                         of.attention->out.row(of.query) + std::int64_t{head} * width);
+    rotate_heads_back(*of.attention, of.query, {head, 1});
+  });
+}
+
+// From a head on.
+AttendPart CpuBackend::part_of(int query, int piece, int head) noexcept {
+  const std::int64_t heads = config_.num_attention_heads;
+  const std::int64_t width = config_.head_dim;
+  float* part = parts_.data() + (query * kPiecesMax + piece) * part_floats();
+  return {.out = part + head * width,
+          .largest = part + heads * width + head,
+          .total = part + heads * (width + 1) + head};
 }
 
 }  // namespace fathom::engine::cpu

@@ -77,7 +77,7 @@ std::int64_t CpuBackend::bytes() const noexcept {
   std::int64_t total = bytes_in(inputs_.plain) + bytes_in(inputs_.int8) + bytes_in(inputs_.bf16) +
                        bytes_in(rounded_) + bytes_in(gate_rounded_) + bytes_in(tiles_) +
                        bytes_in(groups_) + bytes_in(slots_) + bytes_in(slot_tokens_) +
-                       bytes_in(gate_) + bytes_in(up_) + bytes_in(down_);
+                       bytes_in(gate_) + bytes_in(up_) + bytes_in(down_) + bytes_in(parts_);
   for (const Worker& worker : workers_) {
     total += bytes_in(worker.scratch) + bytes_in(worker.rows) + bytes_in(worker.scores) +
              bytes_in(worker.ranks);
@@ -126,6 +126,11 @@ void CpuBackend::reserve(int rows, std::int64_t tokens) {
   grow(gate_, slots * config_.moe_intermediate_size);
   grow(up_, slots * config_.moe_intermediate_size);
   grow(down_, slots * config_.hidden_size);
+  const RowFormat packed{
+      .form = RowForm::packed_row, .width = config_.head_dim, .rope = config_.qk_rope_head_dim};
+  if (pool_.threads() > 1 && kernels_.piece_rows(packed, static_cast<int>(attended)) < attended) {
+    grow(parts_, std::min(rows, kPieceQueries) * kPiecesMax * part_floats());
+  }
   groups_.reserve(size(config_.n_routed_experts + 1));
   arrived_.reserve(size(config_.n_routed_experts));
   // Tiles hold at least 8 rows, but for the last of each matrix.

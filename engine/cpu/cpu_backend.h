@@ -102,8 +102,20 @@ class CpuBackend final : public Backend {
   void run_as_they_come(ExpertSource& source) noexcept;
   void run_gate_and_up(std::span<const Group> groups, std::int64_t work) noexcept;
   void run_down(std::span<const Group> groups, std::int64_t work) noexcept;
-  int address_rows(const Attention& attention, int query, Worker& worker) const noexcept;
+  static int window_rows(const Attention& attention, int query) noexcept;
+  static int rows_seen(const Attention& attention, int query) noexcept;
+  static void address_rows(const Attention& attention, int query, Range rows,
+                           Worker& worker) noexcept;
+  AttendTask attend_task(const Attention& attention, int query, Range heads, Range rows,
+                         Worker& worker) const noexcept;
   void attend_heads(const Attention& attention, int query, Range heads, Worker& worker) noexcept;
+  void rotate_heads_back(const Attention& attention, int query, Range heads) const noexcept;
+  bool worth_pieces(std::span<const Attention> attentions, int queries) const noexcept;
+  void attend_by_pieces(std::span<const Attention> attentions) noexcept;
+  std::int64_t part_floats() const noexcept {
+    return std::int64_t{config_.num_attention_heads} * (config_.head_dim + 2);
+  }
+  AttendPart part_of(int query, int piece, int head) noexcept;
   int keys_per_task(int keys) const noexcept;
   static int visible_keys(const IndexQuery& query, int i) noexcept;
   void select_by_keys(const IndexQuery& query) noexcept;
@@ -131,6 +143,7 @@ class CpuBackend final : public Backend {
   std::vector<int> expert_counts_;  // [n_routed_experts]
   std::vector<float> gate_, up_;    // [slots, moe_intermediate_size]
   std::vector<float> down_;         // [slots, hidden_size]
+  std::vector<float> parts_;        // [kPieceQueries, kPiecesMax, part_floats()]
   int reserved_rows_ = 0;
   std::int64_t reserved_tokens_ = 0;
 
@@ -143,6 +156,9 @@ void rotate_back(float* head, int width, const double* table, int rope) noexcept
 
 // Multiplies by the orthonormal Hadamard matrix, in place; `width` is a power of two.
 void hadamard(float* values, int width) noexcept;
+
+// Queries whose rows are split over the threads: each takes kPiecesMax outputs of memory, 1 MB.
+inline constexpr int kPieceQueries = 2;
 
 // Below this a job is not worth waking another thread for: about 3 microseconds of one core.
 inline constexpr std::int64_t kTaskWork = 20'000;

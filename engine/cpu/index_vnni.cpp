@@ -36,9 +36,10 @@
 namespace fathom::engine::cpu {
 namespace {
 
+#include "engine/cpu/avx512_transpose.h"
+
 constexpr int kWidthMax = 128;  // V4's, and halves and quarters; others go to the kernel of f32
-constexpr int kLanes = 16;
-constexpr int kVectors = 4;                   // × kLanes keys in a tile
+constexpr int kVectors = 4;     // × kLanes keys in a tile
 constexpr int kTileKeys = kVectors * kLanes;  // 8 KiB as bytes, a quarter of an L1 cache
 constexpr int kTileHeads = 4;                 // × kVectors dots at a time
 constexpr int kOctavesMax = 2;                // between the largest and the smallest scale
@@ -125,35 +126,6 @@ VECTOR_FUNCTION WholeQuery whole_query(const IndexTask& task, int i, float* memo
 }
 
 // ----------------------------------------------------------------------------------------- keys
-// Rows become columns, in dwords. Always inlined: as a call its rows would go through memory.
-VECTOR_TARGET [[gnu::always_inline]] inline void transpose(__m512i* rows) noexcept {
-  __m512i pairs[kLanes];
-#pragma GCC unroll 8
-  for (int i = 0; i < kLanes; i += 2) {
-    pairs[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
-    pairs[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
-  }
-  __m512i quads[kLanes];  // quads[4 · i + k]: dword k of every 128 bits, of rows 4i to 4i + 3
-#pragma GCC unroll 4
-  for (int i = 0; i < kLanes; i += 4) {
-    quads[i] = _mm512_unpacklo_epi64(pairs[i], pairs[i + 2]);
-    quads[i + 1] = _mm512_unpackhi_epi64(pairs[i], pairs[i + 2]);
-    quads[i + 2] = _mm512_unpacklo_epi64(pairs[i + 1], pairs[i + 3]);
-    quads[i + 3] = _mm512_unpackhi_epi64(pairs[i + 1], pairs[i + 3]);
-  }
-#pragma GCC unroll 4
-  for (int k = 0; k < 4; ++k) {
-    const __m512i a = _mm512_shuffle_i32x4(quads[k], quads[4 + k], 0x44);
-    const __m512i b = _mm512_shuffle_i32x4(quads[k], quads[4 + k], 0xEE);
-    const __m512i c = _mm512_shuffle_i32x4(quads[8 + k], quads[12 + k], 0x44);
-    const __m512i d = _mm512_shuffle_i32x4(quads[8 + k], quads[12 + k], 0xEE);
-    rows[k] = _mm512_shuffle_i32x4(a, c, 0x88);
-    rows[4 + k] = _mm512_shuffle_i32x4(a, c, 0xDD);
-    rows[8 + k] = _mm512_shuffle_i32x4(b, d, 0x88);
-    rows[12 + k] = _mm512_shuffle_i32x4(b, d, 0xDD);
-  }
-}
-
 // Where the keys of a tile lie.
 struct Addresses {
   const std::byte* keys[kTileKeys] = {};

@@ -47,6 +47,21 @@ struct AttendTask {
   float* scratch = nullptr;  // [attend_scratch(heads, width, count)]
 };
 
+// What a piece of a query's rows comes to: sums relative to each head's largest score.
+struct AttendPart {
+  float* out = nullptr;      // [heads, width]: Σ weight · value
+  float* largest = nullptr;  // [heads]
+  float* total = nullptr;    // [heads]: Σ weight
+};
+
+// The most pieces that a query's rows are cut into.
+inline constexpr int kPiecesMax = 8;
+
+// Of sets that cut nothing.
+inline int one_piece(const RowFormat& /*format*/, int count) noexcept {
+  return count;
+}
+
 // scores[i][j] = Σ_head weights[i][head] · max(0, q[i][head] · key j), heads ascending, for queries
 // i and keys j in [first, first + count).
 struct IndexTask {
@@ -102,6 +117,16 @@ struct Kernels {
   void (*pool)(const Candidate* candidates, int count, int width, float* out) noexcept;
   void (*attend)(const AttendTask& task) noexcept;
   std::int64_t (*attend_scratch)(int heads, int width, int count) noexcept;  // in floats
+  // Rows of each piece but the last into which `attend` cuts `count` rows; `count` if it does not.
+  // Threads may take a piece each: attend_piece() of every piece and then join_pieces() have the
+  // bits of attend().
+  int (*piece_rows)(const RowFormat& format, int count) noexcept = one_piece;
+  // `task`: the piece's rows alone. `first`: it is the first piece, which counts the sink.
+  void (*attend_piece)(const AttendTask& task, bool first,
+                       const AttendPart& part) noexcept = nullptr;
+  // One head of all pieces, in their order. out [width]
+  void (*join_pieces)(const AttendPart* pieces, int count, int width,
+                      float* out) noexcept = nullptr;
   void (*index_scores)(const IndexTask& task) noexcept;
   std::int64_t (*index_scratch)(int heads, int width) noexcept;  // in floats
   // rows: which scores are not below the threshold, NaN among them, in order; others of the first

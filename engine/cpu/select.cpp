@@ -29,8 +29,8 @@ struct Set {
 };
 
 // In the order of kNames.
-const std::array<Set, kNames.size()> kSets = {{{kAmx, kAvx512Precise, 1},
-                                               {kAvx512Bf16, kAvx512Precise, 1},
+const std::array<Set, kNames.size()> kSets = {{{kAmx, kAvx512Precise, 2},
+                                               {kAvx512Bf16, kAvx512Precise, 2},
                                                {kAvx512Vnni, kAvx512Precise, 1},
                                                {kAvx512, kAvx512Precise, 1},
                                                {kAvxVnni, kAvx2Precise, 1},

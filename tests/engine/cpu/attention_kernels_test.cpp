@@ -4,11 +4,13 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <span>
 #include <string>
 #include <vector>
 
 #include <gtest/gtest.h>
 
+#include "engine/cpu/cpu_backend.h"
 #include "engine/weights/formats.h"
 #include "tests/engine/cpu/numbers.h"
 
@@ -97,6 +99,9 @@ TEST_P(AttentionKernelsTest, AttendOverAnyNumberOfRows) {
     expect_same_attention(kernels(), format_of(RowForm::packed_row, 96, 32), 4, count);
     expect_same_attention(kernels(), format_of(RowForm::packed_row, 512, 64), 16, count);
   }
+  for (const int count : {768, 769, 1152, 3001}) {
+    expect_same_attention(kernels(), format_of(RowForm::packed_row, 96, 32), 4, count);
+  }
 }
 
 TEST_P(AttentionKernelsTest, AttendWithAnyNumberOfHeads) {
@@ -116,6 +121,123 @@ TEST_P(AttentionKernelsTest, GiveAHeadTheSameBitsInEveryGroup) {
   for (const auto& [first, heads] : {std::pair{0, 35}, {35, 35}, {3, 1}, {64, 6}, {16, 17}}) {
     const std::vector<float> some = attend(kernels(), rows, 150, q, first, heads);
     EXPECT_TRUE(std::equal(some.begin(), some.end(), together.begin() + first * 128)) << first;
+  }
+}
+
+// What threads do that share a query: a piece of the rows each, or some heads of it.
+std::vector<float> attend_by_pieces(const Kernels& set, const StoredRows& rows, int count,
+                                    const std::vector<float>& q, int heads, int per_group) {
+  const int width = rows.format.width;
+  const int of_piece = set.piece_rows(rows.format, count);
+  const int pieces = (count + of_piece - 1) / of_piece;
+  EXPECT_LE(pieces, kPiecesMax);
+  const std::vector<float> sinks = random_values(heads, 9);
+  std::vector<float> scratch(static_cast<std::size_t>(set.attend_scratch(heads, width, of_piece)));
+  std::vector<float> sums(static_cast<std::size_t>(pieces * heads * (width + 2)));
+  const auto part_of = [&](int piece, int head) {
+    float* part = sums.data() + piece * heads * (width + 2);
+    return AttendPart{part + head * width, part + heads * width + head,
+                      part + heads * (width + 1) + head};
+  };
+  for (int piece = pieces - 1; piece >= 0; --piece) {
+    for (int first = 0; first < heads; first += per_group) {
+      set.attend_piece({.q = q.data() + first * width,
+                        .heads = std::min(per_group, heads - first),
+                        .rows = rows.addresses.data() + piece * of_piece,
+                        .count = std::min(of_piece, count - piece * of_piece),
+                        .format = &rows.format,
+                        .sinks = sinks.data() + first,
+                        .scale = static_cast<float>(1 / std::sqrt(width)),
+                        .scratch = scratch.data()},
+                       piece == 0, part_of(piece, first));
+    }
+  }
+  std::vector<float> out(static_cast<std::size_t>(heads * width));
+  for (int head = 0; head < heads; ++head) {
+    std::vector<AttendPart> parts;
+    for (int piece = 0; piece < pieces; ++piece) parts.push_back(part_of(piece, head));
+    set.join_pieces(parts.data(), pieces, width, out.data() + head * width);
+  }
+  return out;
+}
+
+TEST(AttentionByPieces, HasTheBitsOfTheWhole) {
+  if (!machine_has("avx512-bf16")) GTEST_SKIP() << "this machine lacks avx512-bf16";
+  const StoredRows rows(format_of(RowForm::packed_row, 128, 64), 3001, 8);
+  const std::vector<float> q = random_values(20 * 128, 6);
+  EXPECT_LT(kAvx512Bf16.piece_rows(rows.format, 3001), 3001);
+  for (const int count : {1, 768, 769, 1152, 1153, 3001}) {
+    const std::vector<float> whole = attend(kAvx512Bf16, rows, count, q, 0, 20);
+    EXPECT_EQ(attend_by_pieces(kAvx512Bf16, rows, count, q, 20, 20), whole) << count;
+    EXPECT_EQ(attend_by_pieces(kAvx512Bf16, rows, count, q, 20, 7), whole) << count;
+  }
+}
+
+// Queries at the end of long timelines; those of one follow one another.
+struct LongTimelines {
+  static constexpr int kQueries = 5;
+  static constexpr int kHeads = 6;
+
+  LongTimelines() : rows(format_of(RowForm::packed_row, 96, 32), 1100, 8) {
+    config.num_attention_heads = kHeads;
+    config.head_dim = 96;
+    config.qk_rope_head_dim = 32;
+    config.hidden_size = 32;
+    config.sliding_window = 16;
+    config.hc_mult = 1;
+    config.o_groups = 1;
+  }
+
+  // All queries of all tasks, task by task. `firsts`: where each task's queries begin.
+  std::vector<float> attend(const Kernels& set, int threads, const std::vector<int>& firsts,
+                            int queries) const {
+    CpuBackend backend(config, set, threads);
+    backend.reserve(kQueries, 1 << 18);
+    const int width = kHeads * 96;
+    const auto tasks = static_cast<int>(firsts.size());
+    std::vector<float> out(static_cast<std::size_t>(tasks * queries * width));
+    std::vector<Attention> attentions;
+    for (int i = 0; i < tasks; ++i) {
+      attentions.push_back({.q = {q.data(), queries, width, width},
+                            .out = {out.data() + i * queries * width, queries, width, width},
+                            .sinks = sinks,
+                            .rotation = {angles.data(), 32},
+                            .first_position = firsts[static_cast<std::size_t>(i)],
+                            .window = {.ring = rows.page,
+                                       .first_fresh = 1 << 20,
+                                       .window = 16,
+                                       .format = rows.format},
+                            .ratio = 128,
+                            .rows = rows.table,
+                            .selection = {}});
+    }
+    backend.attend(attentions);
+    return out;
+  }
+
+  ModelConfig config;
+  StoredRows rows;
+  std::vector<float> q = random_values(kQueries * kHeads * 96, 6);
+  std::vector<float> sinks = random_values(kHeads, 9);
+  std::vector<double> angles = std::vector<double>(kQueries * 32, 0.5);
+};
+
+TEST(AttentionByPieces, DoesNotDependOnThreadsOrOnWhoElseIsThere) {
+  if (!machine_has("avx512-bf16")) GTEST_SKIP() << "this machine lacks avx512-bf16";
+  const LongTimelines timelines;
+  const int last = 1000 * 128 - 3;  // in the middle of the queries another row is complete
+  const std::vector<float> alone =
+      timelines.attend(kAvx512Bf16, 1, {last}, LongTimelines::kQueries);
+  for (const int threads : {1, 2, 3, 20}) {
+    for (const int queries : {1, 2, 3, LongTimelines::kQueries}) {
+      const std::vector<float> found = timelines.attend(kAvx512Bf16, threads, {last}, queries);
+      EXPECT_TRUE(std::ranges::equal(found, std::span(alone).first(found.size())))
+          << threads << " threads, " << queries << " queries";
+    }
+    const std::vector<float> beside = timelines.attend(kAvx512Bf16, threads, {40, last}, 1);
+    EXPECT_TRUE(std::equal(beside.begin() + static_cast<std::ptrdiff_t>(beside.size() / 2),
+                           beside.end(), alone.begin()));
+    EXPECT_EQ(beside, timelines.attend(kAvx512Bf16, 1, {40, last}, 1));
   }
 }
 
