@@ -276,10 +276,11 @@ VECTOR_FUNCTION void weigh_rows(const Scratch& s, int count, float scale) noexce
 }
 
 // ------------------------------------------------------------------------------------- outputs
-// out[h] = shrink[h] · out[h] + Σ weights · values, for 16 · vectors columns.
+// out[h] = shrink[h] · out[h] + Σ weights · values, for 16 · vectors columns. `fresh`: nothing is
+// in `out` yet.
 template <int heads, int vectors>
 VECTOR_FUNCTION void add_tile(const Scratch& s, int pairs, int head, std::int64_t column,
-                              RowsAhead& ahead, float* out) noexcept {
+                              RowsAhead& ahead, bool fresh, float* out) noexcept {
   const std::uint16_t* values = s.values + 2 * column;
   const std::uint16_t* weights = s.weights + 2 * head;
   const std::int64_t stride = std::int64_t{s.vectors} * kLanes * 2;
@@ -287,10 +288,17 @@ VECTOR_FUNCTION void add_tile(const Scratch& s, int pairs, int head, std::int64_
   __m512 sum[heads][vectors];
 #pragma GCC unroll 6
   for (int h = 0; h < heads; ++h) {
-    const __m512 shrink = _mm512_set1_ps(s.shrink[head + h]);
 #pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) {
-      sum[h][v] = _mm512_mul_ps(_mm512_loadu_ps(out + h * s.width + v * kLanes), shrink);
+    for (int v = 0; v < vectors; ++v) sum[h][v] = _mm512_setzero_ps();
+  }
+  if (!fresh) {
+#pragma GCC unroll 6
+    for (int h = 0; h < heads; ++h) {
+      const __m512 shrink = _mm512_set1_ps(s.shrink[head + h]);
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) {
+        sum[h][v] = _mm512_mul_ps(_mm512_loadu_ps(out + h * s.width + v * kLanes), shrink);
+      }
     }
   }
   for (int pair = 0; pair < pairs; ++pair) {
@@ -318,28 +326,28 @@ VECTOR_FUNCTION void add_tile(const Scratch& s, int pairs, int head, std::int64_
 
 template <int vectors>
 VECTOR_FUNCTION void add_columns(const Scratch& s, int pairs, int heads, std::int64_t column,
-                                 RowsAhead& ahead, float* out) noexcept {
+                                 RowsAhead& ahead, bool fresh, float* out) noexcept {
   int h = 0;
   // Eight at the end are twice four: two alone leave half of the sums' registers empty.
   for (; h + kTileHeads <= heads && heads - h != 8; h += kTileHeads) {
-    add_tile<kTileHeads, vectors>(s, pairs, h, column, ahead, out);
+    add_tile<kTileHeads, vectors>(s, pairs, h, column, ahead, fresh, out);
   }
-  for (; h + 4 <= heads; h += 4) add_tile<4, vectors>(s, pairs, h, column, ahead, out);
+  for (; h + 4 <= heads; h += 4) add_tile<4, vectors>(s, pairs, h, column, ahead, fresh, out);
   if (h + 2 <= heads) {
-    add_tile<2, vectors>(s, pairs, h, column, ahead, out);
+    add_tile<2, vectors>(s, pairs, h, column, ahead, fresh, out);
     h += 2;
   }
-  if (h < heads) add_tile<1, vectors>(s, pairs, h, column, ahead, out);
+  if (h < heads) add_tile<1, vectors>(s, pairs, h, column, ahead, fresh, out);
 }
 
-VECTOR_FUNCTION void add_rows(const Scratch& s, int count, int heads, RowsAhead ahead,
+VECTOR_FUNCTION void add_rows(const Scratch& s, int count, int heads, RowsAhead ahead, bool fresh,
                               float* out) noexcept {
   const int pairs = (count + 1) / 2;
   std::int64_t c = 0;
   for (; c + kTileVectors * kLanes <= s.width; c += kTileVectors * kLanes) {
-    add_columns<kTileVectors>(s, pairs, heads, c, ahead, out);
+    add_columns<kTileVectors>(s, pairs, heads, c, ahead, fresh, out);
   }
-  for (; c < s.width; c += kColumns) add_columns<2>(s, pairs, heads, c, ahead, out);
+  for (; c < s.width; c += kColumns) add_columns<2>(s, pairs, heads, c, ahead, fresh, out);
 }
 
 bool in_bf16(const RowFormat& format) noexcept {
@@ -359,7 +367,6 @@ VECTOR_FUNCTION void attend_rows(const AttendTask& task, RowRange rows, bool cou
   std::fill_n(s.largest, s.vectors * kLanes, 0.0F);
   std::copy_n(task.sinks, task.heads, s.largest);
   std::fill_n(s.total, s.vectors * kLanes, counts_sink ? 1.0F : 0.0F);
-  std::fill_n(part.out, task.heads * s.width, 0.0F);
   for (int first = rows.first; first < rows.end; first += kRows) {
     const int count = std::min(kRows, rows.end - first);
     for (int row = 0; row < count; row += kKeyRows) {
@@ -367,7 +374,8 @@ VECTOR_FUNCTION void attend_rows(const AttendTask& task, RowRange rows, bool cou
       score_rows(s, row);
     }
     weigh_rows(s, count, task.scale);
-    add_rows(s, count, task.heads, rows_ahead(task, first + count), part.out);
+    const bool fresh = first == rows.first;
+    add_rows(s, count, task.heads, rows_ahead(task, first + count), fresh, part.out);
   }
   std::copy_n(s.largest, task.heads, part.largest);
   std::copy_n(s.total, task.heads, part.total);

@@ -14,6 +14,9 @@ int piece_rows_bf16_avx512(const RowFormat& format, int count) noexcept;
 void attend_piece_bf16_avx512(const AttendTask& task, bool first, const AttendPart& part) noexcept;
 void join_pieces_bf16_avx512(const AttendPart* pieces, int count, int width, float* out) noexcept;
 
+// Needs AVX-512 F, BW, DQ and VL.
+void finish_index_query_avx512(float* head, int width, bool rounds) noexcept;
+
 // Products of whole numbers; needs AVX-512 VNNI. Keys and queries in FP4 are whole numbers of a
 // unit, so nothing is rounded that f32 would not round: the scores are those of kAvx512 to the bit.
 // Other keys go to kAvx512's.

@@ -204,12 +204,13 @@ VECTOR_TARGET int list_reaching(const float* scores, int count, float threshold,
   return found;
 }
 
-constexpr Kernels with_list(Kernels set) noexcept {
+constexpr Kernels with_own_kernels(Kernels set) noexcept {
   set.list_reaching = list_reaching;
+  set.finish_index_query = finish_index_query_avx512;
   return set;
 }
 
-constexpr Kernels kPlain = with_list(kernels_named</*precise=*/false>("avx512"));
+constexpr Kernels kPlain = with_own_kernels(kernels_named</*precise=*/false>("avx512"));
 
 // Weights that keep f32 activations are done here, rounded forms have kernels of their own.
 template <auto multiply_int8>
@@ -246,6 +247,6 @@ const Kernels kAvx512Bf16 = with_bf16_attention(with_index(
 const Kernels kAmx = with_bf16_attention(with_index(
     with_products(kPlain, "amx", integer_or_bf16_form, multiply_native_amx, round_avx512),
     index_scores_avx512_vnni, index_scratch_avx512_vnni));
-const Kernels kAvx512Precise = with_list(kernels_named</*precise=*/true>("avx512"));
+const Kernels kAvx512Precise = with_own_kernels(kernels_named</*precise=*/true>("avx512"));
 
 }  // namespace fathom::engine::cpu

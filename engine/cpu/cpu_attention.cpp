@@ -9,6 +9,7 @@
 #include "engine/cpu/cpu_backend.h"
 #include "engine/cpu/top_rows.h"
 #include "engine/limits.h"
+#include "engine/weights/formats.h"
 
 namespace fathom::engine::cpu {
 namespace {
@@ -19,6 +20,7 @@ std::size_t size(std::int64_t count) noexcept {
 
 // Scalar exponentials and conversions are many times a multiply-add.
 constexpr std::int64_t kStoreWork = 16;
+constexpr std::int64_t kFinishWork = 4;
 
 constexpr int kHadamardMax = 1024;  // index_head_dim; V4 has 128
 static_assert(kIndexHeadDimMax <= kHadamardMax);
@@ -98,6 +100,11 @@ void hadamard(float* values, int width) noexcept {
   for (int i = 0; i < width; ++i) values[i] = static_cast<float>(sums[size(i)] * scale);
 }
 
+void plain_finish_index_query(float* head, int width, bool rounds) noexcept {
+  hadamard(head, width);
+  if (rounds) round_key({head, size(width)});
+}
+
 void CpuBackend::finish_queries(Matrix q, Rotation rotation) noexcept {
   const int width = config_.head_dim;
   const int heads = q.width / width;
@@ -114,15 +121,11 @@ void CpuBackend::finish_index_queries(Matrix q, Rotation rotation, RowFormat key
   const int width = config_.index_head_dim;
   const int heads = q.width / width;
   const bool rounds = keys.form == RowForm::packed_key;
-  for_rows(q.rows * heads, width * kStoreWork, [&](int task, Worker& worker) {
+  for_rows(q.rows * heads, width * kFinishWork, [&](int task, Worker&) {
     const int t = task / heads;
     float* head = q.row(t) + static_cast<std::int64_t>(task % heads) * width;
     rotate(head, width, rotation.row(t), rotation.rope);
-    hadamard(head, width);
-    if (!rounds) return;
-    auto* packed = reinterpret_cast<std::byte*>(worker.scratch.data());
-    store(keys, head, packed);
-    load(keys, packed, head);
+    kernels_.finish_index_query(head, width, rounds);
   });
 }
 

@@ -154,9 +154,6 @@ class CpuBackend final : public Backend {
 void rotate(float* head, int width, const double* table, int rope) noexcept;
 void rotate_back(float* head, int width, const double* table, int rope) noexcept;
 
-// Multiplies by the orthonormal Hadamard matrix, in place; `width` is a power of two.
-void hadamard(float* values, int width) noexcept;
-
 // Queries whose rows are split over the threads: each takes kPiecesMax outputs of memory, 1 MB.
 inline constexpr int kPieceQueries = 2;
 

@@ -57,6 +57,10 @@ struct AttendPart {
 // The most pieces that a query's rows are cut into.
 inline constexpr int kPiecesMax = 8;
 
+// Multiplies by the orthonormal Hadamard matrix, in place; `width` is a power of two.
+void hadamard(float* values, int width) noexcept;
+void plain_finish_index_query(float* head, int width, bool rounds) noexcept;
+
 // Of sets that cut nothing.
 inline int one_piece(const RowFormat& /*format*/, int count) noexcept {
   return count;
@@ -133,6 +137,10 @@ struct Kernels {
   // `count` may be overwritten. Returns how many.
   int (*list_reaching)(const float* scores, int count, float threshold,
                        std::uint32_t* rows) noexcept;
+  // An indexer query's head after rotation: hadamard(), then round_key() of formats.h if it rounds.
+  // Every set has the same bits.
+  void (*finish_index_query)(float* head, int width,
+                             bool rounds) noexcept = plain_finish_index_query;
   // As rows.h load().
   void (*load)(const RowFormat& format, const std::byte* stored, float* row) noexcept;
 };

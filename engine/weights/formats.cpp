@@ -67,7 +67,7 @@ int scale_exponent(double largest, double least, float code_max) noexcept {
 }
 
 // Largest magnitude of a group after rounding to BF16; NaN does not count.
-double largest_bf16(std::span<const float> group) noexcept {
+float largest_bf16(std::span<const float> group) noexcept {
   float largest = 0;
   for (const float value : group) {
     const float magnitude = std::fabs(bf16_to_f32(f32_to_bf16(value)));
@@ -80,20 +80,17 @@ int row_exponent(std::span<const float> group) noexcept {
   return scale_exponent(largest_bf16(group), kRowGroupMin, kE4m3Max);
 }
 
-int key_exponent(std::span<const float> group) noexcept {
-  return scale_exponent(largest_bf16(group), kKeyGroupMin, kE2m1Max);
-}
-
 float power_of_two(int exponent) noexcept {
   return std::ldexp(1.0F, exponent);
 }
 
-std::uint8_t row_code(float value, int exponent) noexcept {
-  return f32_to_e4m3(bf16_to_f32(f32_to_bf16(value)) * power_of_two(-exponent));
+// `factor`: 1 / scale
+std::uint8_t row_code(float value, float factor) noexcept {
+  return f32_to_e4m3(bf16_to_f32(f32_to_bf16(value)) * factor);
 }
 
-std::uint8_t key_code(float value, int exponent) noexcept {
-  return f32_to_e2m1(bf16_to_f32(f32_to_bf16(value)) * power_of_two(-exponent));
+std::uint8_t key_code(float value, float factor) noexcept {
+  return f32_to_e2m1(bf16_to_f32(f32_to_bf16(value)) * factor);
 }
 
 std::byte scale_code(int exponent) noexcept {
@@ -202,7 +199,8 @@ void round_row(std::span<float> row, int rope) noexcept {
     const auto group = row.subspan(begin, kKvGroup);
     const int exponent = row_exponent(group);
     const float scale = power_of_two(exponent);
-    for (float& value : group) value = e4m3_to_f32(row_code(value, exponent)) * scale;
+    const float factor = power_of_two(-exponent);
+    for (float& value : group) value = e4m3_to_f32(row_code(value, factor)) * scale;
   }
   for (float& value : row.subspan(codes)) value = bf16_to_f32(f32_to_bf16(value));
 }
@@ -216,8 +214,9 @@ void pack_row(std::span<const float> row, int rope, std::span<std::byte> packed)
     const auto group = row.subspan(begin, kKvGroup);
     const int exponent = row_exponent(group);
     scales[begin / kKvGroup] = scale_code(exponent);
-    std::ranges::transform(group, packed.subspan(begin).begin(), [exponent](float value) {
-      return static_cast<std::byte>(row_code(value, exponent));
+    const float factor = power_of_two(-exponent);
+    std::ranges::transform(group, packed.subspan(begin).begin(), [factor](float value) {
+      return static_cast<std::byte>(row_code(value, factor));
     });
   }
   for (std::size_t i = 0; i < static_cast<std::size_t>(rope); ++i) {
@@ -246,13 +245,18 @@ std::int64_t packed_key_bytes(int index_head_dim) noexcept {
   return index_head_dim / 2 + index_head_dim / kKeyGroup;
 }
 
+int key_exponent(float largest) noexcept {
+  return scale_exponent(largest, kKeyGroupMin, kE2m1Max);
+}
+
 void round_key(std::span<float> key) noexcept {
   assert(key.size() % kKeyGroup == 0);
   for (std::size_t begin = 0; begin < key.size(); begin += kKeyGroup) {
     const auto group = key.subspan(begin, kKeyGroup);
-    const int exponent = key_exponent(group);
+    const int exponent = key_exponent(largest_bf16(group));
     const float scale = power_of_two(exponent);
-    for (float& value : group) value = e2m1_to_f32(key_code(value, exponent)) * scale;
+    const float factor = power_of_two(-exponent);
+    for (float& value : group) value = e2m1_to_f32(key_code(value, factor)) * scale;
   }
 }
 
@@ -261,11 +265,12 @@ void pack_key(std::span<const float> key, std::span<std::byte> packed) noexcept 
   const auto scales = packed.subspan(key.size() / 2);
   for (std::size_t begin = 0; begin < key.size(); begin += kKeyGroup) {
     const auto group = key.subspan(begin, kKeyGroup);
-    const int exponent = key_exponent(group);
+    const int exponent = key_exponent(largest_bf16(group));
+    const float factor = power_of_two(-exponent);
     scales[begin / kKeyGroup] = scale_code(exponent);
     for (std::size_t i = 0; i < kKeyGroup; i += 2) {
-      const int low = key_code(group[i], exponent);
-      const int high = key_code(group[i + 1], exponent);
+      const int low = key_code(group[i], factor);
+      const int high = key_code(group[i + 1], factor);
       packed[(begin + i) / 2] = static_cast<std::byte>(low | (high << 4));
     }
   }

@@ -46,6 +46,8 @@ void unpack_row(std::span<const std::byte> packed, int rope, std::span<float> ro
 // Packed: two codes a byte, even entry in the low nibble | one UE8M0 scale a group.
 std::int64_t packed_key_bytes(int index_head_dim) noexcept;  // 128: 68
 void round_key(std::span<float> key) noexcept;
+// e of the scale 2^e of a group: `largest` is its largest magnitude after rounding to BF16.
+int key_exponent(float largest) noexcept;
 void pack_key(std::span<const float> key, std::span<std::byte> packed) noexcept;
 void unpack_key(std::span<const std::byte> packed, std::span<float> key) noexcept;
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <span>
 #include <string>
@@ -331,6 +332,32 @@ std::vector<float> rounded_queries(int count, int width, unsigned seed) {
     round_key({q.data() + i * width, static_cast<std::size_t>(width)});
   }
   return q;
+}
+
+TEST_P(AttentionKernelsTest, FinishIndexQueriesWithTheSameBits) {
+  for (const int width : {32, 64, 128, 256}) {
+    std::vector<std::vector<float>> heads;
+    for (unsigned seed = 0; seed < 40; ++seed) {
+      // From subnormal scales to ones that leave the range of f32.
+      const float spread = std::ldexp(1.0F, static_cast<int>(seed) * 7 - 140);
+      heads.push_back(random_values(width, seed, spread));
+    }
+    heads.emplace_back(static_cast<std::size_t>(width), 0.0F);
+    heads.push_back(heads[20]);
+    heads.back()[5] = std::numeric_limits<float>::quiet_NaN();
+    heads.push_back(heads[20]);
+    heads.back()[6] = -std::numeric_limits<float>::infinity();
+    for (const std::vector<float>& head : heads) {
+      for (const bool rounds : {false, true}) {
+        std::vector<float> found = head, expected = head;
+        kernels().finish_index_query(found.data(), width, rounds);
+        plain_finish_index_query(expected.data(), width, rounds);
+        const std::size_t bytes = found.size() * sizeof(float);
+        EXPECT_EQ(std::memcmp(found.data(), expected.data(), bytes), 0)
+            << head[0] << (rounds ? ", rounded" : "");
+      }
+    }
+  }
 }
 
 TEST(IndexScoresInIntegers, HaveTheBitsOfF32) {
