@@ -63,23 +63,19 @@ VECTOR_FUNCTION __m512 rounded_to_bf16(__m512 x) noexcept {
       _mm512_and_si512(sum, _mm512_set1_epi32(static_cast<int>(0xFFFF0000U))));
 }
 
-// The E2M1 value that a magnitude rounds to, as f32_to_e2m1 counts.
-VECTOR_FUNCTION __m512 rounded_to_e2m1(__m512 m) noexcept {
+// The E2M1 value that a magnitude rounds to: it counts the midpoints below, and one that it equals
+// if that leads to an even code, as f32_to_e2m1 does.
+VECTOR_FUNCTION __m512 rounded_to_e2m1(__m512 magnitude) noexcept {
+  __m512i code = _mm512_setzero_si512();
   const __m512i one = _mm512_set1_epi32(1);
-  __m512i code =
-      _mm512_maskz_mov_epi32(_mm512_cmp_ps_mask(m, _mm512_set1_ps(0.25F), _CMP_GT_OQ), one);
-  code = _mm512_mask_add_epi32(code, _mm512_cmp_ps_mask(m, _mm512_set1_ps(0.75F), _CMP_GE_OQ), code,
-                               one);
-  code = _mm512_mask_add_epi32(code, _mm512_cmp_ps_mask(m, _mm512_set1_ps(1.25F), _CMP_GT_OQ), code,
-                               one);
-  code = _mm512_mask_add_epi32(code, _mm512_cmp_ps_mask(m, _mm512_set1_ps(1.75F), _CMP_GE_OQ), code,
-                               one);
-  code = _mm512_mask_add_epi32(code, _mm512_cmp_ps_mask(m, _mm512_set1_ps(2.5F), _CMP_GT_OQ), code,
-                               one);
-  code = _mm512_mask_add_epi32(code, _mm512_cmp_ps_mask(m, _mm512_set1_ps(3.5F), _CMP_GE_OQ), code,
-                               one);
-  code = _mm512_mask_add_epi32(code, _mm512_cmp_ps_mask(m, _mm512_set1_ps(5.0F), _CMP_GT_OQ), code,
-                               one);
+  for (const float midpoint : {0.25F, 1.25F, 2.5F, 5.0F}) {
+    const __mmask16 above = _mm512_cmp_ps_mask(magnitude, _mm512_set1_ps(midpoint), _CMP_GT_OQ);
+    code = _mm512_mask_add_epi32(code, above, code, one);
+  }
+  for (const float midpoint : {0.75F, 1.75F, 3.5F}) {
+    const __mmask16 reached = _mm512_cmp_ps_mask(magnitude, _mm512_set1_ps(midpoint), _CMP_GE_OQ);
+    code = _mm512_mask_add_epi32(code, reached, code, one);
+  }
   const __m512 values = _mm512_setr_ps(0, 0.5F, 1, 1.5F, 2, 3, 4, 6, 0, 0.5F, 1, 1.5F, 2, 3, 4, 6);
   return _mm512_permutexvar_ps(code, values);
 }
