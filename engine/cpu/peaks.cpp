@@ -100,6 +100,18 @@ struct Loop {
   part(sums);
 }
 
+[[gnu::target("avx512f,avx512bf16")]] void multiply_bf16_avx512() noexcept {
+  __m512 sums[kSums] = {};
+  part(sums);
+  __m512bh x = _mm512_cvtne2ps_pbh(_mm512_set1_ps(1.0F), _mm512_set1_ps(1.0F));
+  asm volatile("" : "+v"(x));
+  for (int step = 0; step < kSteps; ++step) {
+#pragma GCC unroll 16
+    for (int k = 0; k < kSums; ++k) sums[k] = _mm512_dpbf16_ps(sums[k], x, x);
+  }
+  part(sums);
+}
+
 void multiply_plain() noexcept {
   float sums[kSums] = {};
   part(sums);
@@ -170,6 +182,9 @@ Peaks measure_peaks(int threads) {
   }
   peaks.f32_gflop_s = loop_rate(pool, f32);
   peaks.int8_gop_s = loop_rate(pool, int8);
+  if (__builtin_cpu_supports("avx512bf16")) {
+    peaks.bf16_gflop_s = loop_rate(pool, {operations(16, 2), multiply_bf16_avx512});
+  }
   return peaks;
 }
 

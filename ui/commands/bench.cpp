@@ -195,16 +195,16 @@ void print(const Measurement& m, const std::string& name, const engine::Engine& 
 int bench_peaks(const BenchOptions& options) {
   const engine::Peaks peaks = engine::measure_peaks(options.model.threads);
   if (options.json) {
-    const nlohmann::ordered_json line = {{"threads", peaks.threads},
-                                         {"read_gb_s", peaks.read_gb_s},
-                                         {"f32_gflop_s", peaks.f32_gflop_s},
-                                         {"int8_gop_s", peaks.int8_gop_s},
-                                         {"instructions", peaks.instructions}};
+    const nlohmann::ordered_json line = {
+        {"threads", peaks.threads},           {"read_gb_s", peaks.read_gb_s},
+        {"f32_gflop_s", peaks.f32_gflop_s},   {"int8_gop_s", peaks.int8_gop_s},
+        {"bf16_gflop_s", peaks.bf16_gflop_s}, {"instructions", peaks.instructions}};
     fmt::print("{}\n", line.dump());
   } else {
-    fmt::print("{} threads, {}: reads {:.1f} GB/s, f32 {:.0f} GFLOP/s, 8-bit {:.0f} Gop/s\n",
-               peaks.threads, peaks.instructions, peaks.read_gb_s, peaks.f32_gflop_s,
-               peaks.int8_gop_s);
+    fmt::print(
+        "{} threads, {}: reads {:.1f} GB/s, f32 {:.0f} GFLOP/s, 8-bit {:.0f} Gop/s{}\n",
+        peaks.threads, peaks.instructions, peaks.read_gb_s, peaks.f32_gflop_s, peaks.int8_gop_s,
+        peaks.bf16_gflop_s > 0 ? fmt::format(", bf16 {:.0f} GFLOP/s", peaks.bf16_gflop_s) : "");
   }
   return 0;
 }
