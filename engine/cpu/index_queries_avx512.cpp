@@ -1,6 +1,4 @@
 // Indexer queries in AVX-512: the bits of plain_finish_index_query, for V4's width.
-#include <algorithm>
-#include <bit>
 #include <cmath>
 
 #include <immintrin.h>
