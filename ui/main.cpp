@@ -312,7 +312,8 @@ void add_bench(CLI::App& program, ui::BenchOptions& bench, Chosen& chosen) {
       "--waits", bench.waits,
       "Also the longest waits: in a prefill for its progress and for it to stop, in decoding "
       "for a token while another session reads a prompt");
-  app.add_flag("--peaks", bench.peaks, "What the machine reaches at best: memory, f32, 8-bit");
+  app.add_flag("--peaks", bench.peaks,
+               "What the machine reaches at best: memory, f32, 8-bit, bf16");
   app.add_flag("--json", bench.json, "JSON lines");
   app.callback([&] { chosen = [&bench] { return ui::bench(bench); }; });
 }

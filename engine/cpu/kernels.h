@@ -125,7 +125,8 @@ struct Kernels {
   // Threads may take a piece each: attend_piece() of every piece and then join_pieces() have the
   // bits of attend().
   int (*piece_rows)(const RowFormat& format, int count) noexcept = one_piece;
-  // `task`: the piece's rows alone. `first`: it is the first piece, which counts the sink.
+  // `task`: the piece's rows alone; its `out` is not written. `first`: it is the first piece, which
+  // counts the sink.
   void (*attend_piece)(const AttendTask& task, bool first,
                        const AttendPart& part) noexcept = nullptr;
   // One head of all pieces, in their order. out [width]
